@@ -52,14 +52,12 @@ CATEGORIES = {
 }
 
 GROUPS = {"lvis-animals": tuple(entry.name for entry in CATEGORIES.values() if entry.lvis_id is not None)}
-SEVERAL = (
-    "Also a list (dog,cow), or lvis-animals: the nine of the published networks."  # what the help of commands says
-)
+# What the help of commands says.
+SEVERAL = "Also a list (dog,cow), or lvis-animals: the nine of the published networks."
 
 
 def categories(names: str) -> tuple[str, ...]:
-    """The categories of a list such as "dog,cow", each once and in its order; the name of a group stands for its
-    members.
+    """The categories of a list such as "dog,cow", each once, in order; a group's name stands for its members.
 
     Raises:
         UsageError: an empty list.
@@ -71,8 +69,7 @@ def categories(names: str) -> tuple[str, ...]:
 
 
 def folder_of(folder: str | Path, name: str, names: tuple[str, ...]) -> Path:
-    """A category's part of a folder that is given for several, which has their names; of one category the folder
-    itself."""
+    """A category's part of a folder that is given for several; of one category the folder itself."""
     return Path(folder) / name if len(names) > 1 else Path(folder)
 
 

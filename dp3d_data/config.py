@@ -1,5 +1,4 @@
-"""Typed, frozen settings: words and TOML in, TOML out, near matches for unknown names, and the fingerprint of a
-fingerprint."""
+"""Typed, frozen settings: words and TOML in, TOML out, near matches for unknown names; fingerprints."""
 
 from __future__ import annotations
 
@@ -42,16 +41,10 @@ def setting(
         common: an option of the command; otherwise (`rare`) it is reached by `--set` and listed by `--help-all`.
         was: its name before version 0.2, where that was neither this one nor this one with underscores.
     """
-    metadata = {
-        "help": help,
-        "group": group,
-        "choices": choices,
-        "minimum": minimum,
-        "maximum": maximum,
-        "common": common,
-        "was": was,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+    limits = {"choices": choices, "minimum": minimum, "maximum": maximum}
+    return dataclasses.field(
+        default=default, metadata={"help": help, "group": group, "common": common, "was": was, **limits}
+    )
 
 
 # A setting that is no option, since few need it.
@@ -90,17 +83,15 @@ class Declared(NamedTuple):
         """What it may be, in a few words: true|false, int >= 1, text."""
         choices, low, high = (self.field.metadata.get(key) for key in ("choices", "minimum", "maximum"))
         names = {bool: "true|false", str: "text", Path: "path"}
-        word = (
-            "|".join(filter(None, choices)) if choices else names.get(self.item, getattr(self.item, "__name__", "text"))
-        )
+        kind = names.get(self.item, getattr(self.item, "__name__", "text"))
+        word = "|".join(filter(None, choices)) if choices else kind
         ends = f" {low:g}..{high:g}" if None not in (low, high) else f" >= {low:g}" if low is not None else ""
         return f"{word}{ends}" + (", several" if self.several else "")
 
 
 @cache
 def declared(cls: type) -> dict[str, Declared]:
-    """Every setting of a configuration by its dotted name, those of sections (fields that are configurations) after its
-    own."""
+    """Every setting of a configuration by its dotted name, those of sections (configurations in it) after its own."""
     own: dict[str, Declared] = {}
     sections: dict[str, Declared] = {}
     kinds = typing.get_type_hints(cls)
@@ -152,9 +143,8 @@ def to_toml(config: Any) -> str:
         if dataclasses.is_dataclass(value):
             sections.append(f"\n[{field.name}]\n{to_toml(value)}")
         elif value is not None:
-            text = json.dumps(plain(value), ensure_ascii=False).replace(
-                "\x7f", "\\u007f"
-            )  # JSON allows DEL as it is, TOML does not
+            text = json.dumps(plain(value), ensure_ascii=False)
+            text = text.replace("\x7f", "\\u007f")  # JSON allows DEL as it is, TOML does not
             lines.append(f"# {field.metadata.get('help', '')}\n{field.name} = {text}\n")
     return "".join(lines + sections)
 
@@ -216,8 +206,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_words(cls: type, words: Iterable[str]) -> dict[str, Any]:
-    """Values by dotted name, of words such as "loss.arap=0.3"; a setting that takes several values takes them one by
-    one.
+    """Values by dotted name, of words such as "loss.arap=0.3"; several values of one setting come one by one.
 
     Raises:
         ConfigError: not NAME=VALUE, an unknown name, a value of another type, or a name twice.
@@ -257,10 +246,8 @@ def _unknown(cls: type, name: str, path: str | Path | None) -> typing.NoReturn:
     near = [other for other, one in known.items() if one.leaf == leaf] or difflib.get_close_matches(name, known, n=1)
     near = near or [other for other, one in known.items() if one.leaf in alike]
     near = near or [former[other] for other in alike]
-    every = (
-        f"known settings: {', '.join(known)}" if len(known) <= 20 else "see --help-all of the command for every setting"
-    )
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else every
+    few, many = f"known settings: {', '.join(known)}", "see --help-all of the command for every setting"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else few if len(known) <= 20 else many
     raise ConfigError(f"unknown setting {name!r}", hint=hint, path=path)
 
 
@@ -268,9 +255,8 @@ def _replaced(config: Any, values: Mapping[str, Any]) -> Any:
     """The configuration with checked values by dotted name."""
     own: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
     for section in {name.partition(".")[0]: None for name in values if "." in name}:
-        inner = {
-            name.removeprefix(f"{section}."): value for name, value in values.items() if name.startswith(f"{section}.")
-        }
+        start = f"{section}."
+        inner = {name.removeprefix(start): value for name, value in values.items() if name.startswith(start)}
         own[section] = _replaced(getattr(config, section), inner)
     return dataclasses.replace(config, **own)
 
@@ -313,14 +299,12 @@ def _coerced(name: str, kind: Any, value: Any, path: str | Path | None) -> Any:
         return Path(value)
     elif isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
         return value
-    raise ConfigError(
-        f"{name!r} has the wrong type", got=repr(value), expected=getattr(kind, "__name__", str(kind)), path=path
-    )
+    expected = getattr(kind, "__name__", str(kind))
+    raise ConfigError(f"{name!r} has the wrong type", got=repr(value), expected=expected, path=path)
 
 
 def workspace(category: str | None = None) -> Path:
-    """The folder where commands leave and look for results: DP3D_WORKSPACE or ./dp3d-out, and the category's part of
-    it."""
+    """The folder where commands leave and look for results: DP3D_WORKSPACE or ./dp3d-out; a category's part of it."""
     root = Path(os.environ.get("DP3D_WORKSPACE", "dp3d-out"))
     return root / category if category else root
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 
 class Dp3dError(Exception):
@@ -43,13 +46,10 @@ class Dp3dError(Exception):
                 lines.append(f"  {label}: {value}")
         return "\n".join(lines)
 
-    def __reduce__(self):
-        return _rebuild, (type(self), self.what, self.got, self.expected, self.hint, self.path)
-
-
-def _rebuild(kind: type[Dp3dError], what, got, expected, hint, path) -> Dp3dError:
-    """Errors cross process borders: keep every part through pickling."""
-    return kind(what, got=got, expected=expected, hint=hint, path=path)
+    def __reduce__(self) -> tuple[Callable[[], Dp3dError], tuple[()]]:
+        """Errors cross process borders: keep every part through pickling."""
+        parts: dict[str, Any] = {"got": self.got, "expected": self.expected, "hint": self.hint, "path": self.path}
+        return partial(type(self), self.what, **parts), ()
 
 
 class UsageError(Dp3dError, ValueError):
@@ -210,8 +210,7 @@ class DiskFull(Dp3dError, OSError):
 
 
 def own_error(error: Exception) -> Dp3dError | None:
-    """What the system, or Python, raises for want of a library, of room or of a right, as an error of ours; None for
-    the rest."""
+    """What Python raises for want of a library, of room or of a right, as an error of ours; None for the rest."""
     if isinstance(error, Dp3dError):
         return error
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -219,24 +218,20 @@ def own_error(error: Exception) -> Dp3dError | None:
         own = {"hint": "dp3d-data install-detectron2"} if name == "detectron2" else {}
         return DependencyMissing(f"{name} is not installed", **own)
     if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         path = None if error.filename is None else readable(error.filename)
-        return (
-            DiskFull("the disk is full", path=path) if full else PathUnusable(error.strerror or str(error), path=path)
-        )
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull("the disk is full", path=path)
+        return PathUnusable(error.strerror or str(error), path=path)
     if isinstance(error, UnicodeEncodeError) and error.reason.startswith("surrogates"):
-        return PathUnusable(
-            "a name that is not UTF-8", got=readable(error.object), hint="rename it, or choose another place"
-        )
+        hint = "rename it, or choose another place"
+        return PathUnusable("a name that is not UTF-8", got=readable(error.object), hint=hint)
     if isinstance(error, ValueError) and str(error).startswith("embedded null"):
         return PathUnusable("a name with a zero byte in it", hint="choose another name")
     return None
 
 
 class Asking(AbstractContextManager):
-    """Around what asks another machine: errors of the libraries that speak to it (aiohttp, botocore) come out as
-    OSErrors.
-
+    """Around what asks another machine: errors of the libraries that speak to it (aiohttp, botocore) become OSErrors;
     Python's own errors and ours pass as they are.
 
     Raises:
@@ -251,33 +246,27 @@ class Asking(AbstractContextManager):
             raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
 
 
-def unwritable(error: BaseException, path: Path, partial: Path) -> Dp3dError | None:
+def unwritable(error: BaseException, path: Path, unfinished: Path) -> Dp3dError | None:
     """What kept a file from being written, in terms of that file.
 
     Args:
         path: the file that was to be.
-        partial: its temporary name, which nobody outside knows.
+        unfinished: its temporary name, which nobody outside knows.
 
     Returns:
         DiskFull or PathUnusable; None where the error tells nothing of the disk, or is one of ours already.
     """
     found: BaseException | None = error
-    while found is not None and not (isinstance(found, OSError) and found.errno is not None):
-        if isinstance(found, Dp3dError | UnicodeEncodeError):
-            break
+    while found is not None and not isinstance(found, Dp3dError):
+        if isinstance(found, UnicodeEncodeError):
+            return own_error(found)
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull("the disk is full", got=found.strerror, path=readable(str(path)))
+        if isinstance(found, OSError) and found.errno is not None:
+            place = None if found.filename in (None, str(path), str(unfinished)) else readable(found.filename)
+            return PathUnusable(found.strerror or str(found), got=place, path=readable(str(path)))
         found = found.__cause__ or found.__context__
-    if (
-        isinstance(error, Dp3dError)
-        or not isinstance(found, OSError | UnicodeEncodeError)
-        or isinstance(found, Dp3dError)
-    ):
-        return None
-    if isinstance(found, UnicodeEncodeError):
-        return own_error(found)
-    if found.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("the disk is full", got=found.strerror, path=readable(str(path)))
-    place = None if found.filename in (None, str(path), str(partial)) else readable(found.filename)
-    return PathUnusable(found.strerror or str(found), got=place, path=readable(str(path)))
+    return None
 
 
 def readable(name: str | bytes | int) -> str:

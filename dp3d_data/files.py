@@ -1,5 +1,4 @@
-"""Files on disk: written whole with a checksum, locked folders, names that stay in their folder, pointers, texts of
-people."""
+"""Files on disk: written whole with a checksum, locked folders, names that stay there, pointers, texts of people."""
 
 from __future__ import annotations
 
@@ -74,9 +73,8 @@ def growing(path: str | Path) -> Iterator[BinaryIO]:
         PathUnusable: a file or folder is in the way, no right, a name that is too long or not UTF-8; names `path`.
     """
     path = Path(path)
-    partial = (
-        path.parent / f".{path.name[:48]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    )  # short: a name has at most 255 bytes
+    # Short: a name has at most 255 bytes.
+    partial = path.parent / f".{path.name[:48]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "w+b") as stream:
@@ -84,12 +82,13 @@ def growing(path: str | Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
-        sync_folder(path.parent)
-    except (
-        OSError,
-        RuntimeError,
-        UnicodeEncodeError,
-    ) as error:  # torch and pyarrow hide the system's error behind one of theirs
+        folder = os.open(path.parent, os.O_RDONLY)  # the rename lasts through a power cut
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError, UnicodeEncodeError) as error:
+        # torch and pyarrow hide the system's error behind one of theirs
         if own := unwritable(error, path, partial):
             raise own from error
         raise
@@ -115,14 +114,12 @@ def write_picture(path: str | Path, picture: Any, **options: Any) -> Path:
     from PIL import Image
 
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return write_whole(
-        path, lambda stream: picture.save(stream, Image.registered_extensions()[Path(path).suffix.lower()], **options)
-    )
+    kind = Image.registered_extensions()[Path(path).suffix.lower()]
+    return write_whole(path, lambda stream: picture.save(stream, kind, **options))
 
 
 def write_figure(path: str | Path, figure: Any) -> Path:
-    """A figure of matplotlib as PNG, whole or not at all; without the name of the program that drew it, so always the
-    same bytes."""
+    """A figure of matplotlib as PNG, whole or not at all; without the name of its program, so always the same bytes."""
     return write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=90, metadata={"Software": None}))
 
 
@@ -131,15 +128,6 @@ def sweep(folder: Path) -> None:
     for path in folder.rglob(".*"):
         if _PARTIAL.fullmatch(path.name):
             path.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -177,9 +165,8 @@ def bare_name(name: Any, path: str | Path) -> str:
         ShardError: the name could lead elsewhere.
     """
     if not isinstance(name, str) or not _BARE.fullmatch(name):
-        raise ShardError(
-            "a file name that leads out of the folder", got=repr(name), expected="a bare name of a file", path=path
-        )
+        what, expected = "a file name that leads out of the folder", "a bare name of a file"
+        raise ShardError(what, got=repr(name), expected=expected, path=path)
     return name
 
 
@@ -240,10 +227,8 @@ def read_json(
     path = Path(path)
     if not path.is_file():
         raise InputMissing(f"no {kind} here", path=path)
-    if path.stat().st_size > MOST_JSON:
-        raise ShardError(
-            f"damaged {kind}", got=f"{path.stat().st_size:,} bytes", expected=f"at most {MOST_JSON:,}", path=path
-        )
+    if (size := path.stat().st_size) > MOST_JSON:
+        raise ShardError(f"damaged {kind}", got=f"{size:,} bytes", expected=f"at most {MOST_JSON:,}", path=path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -255,28 +240,23 @@ def read_json(
         raise ShardError(f"the {kind} has been changed or damaged", got=found, expected=expected, path=path)
     if kinds is not None:
         require_keys(content, kinds, kind, path)
-        if unknown := sorted(set(content) - set(kinds)):
-            raise ShardError(
-                f"damaged {kind}", got=f"unknown keys: {', '.join(unknown)[:80]}", expected=", ".join(kinds), path=path
-            )
+        if unknown := ", ".join(sorted(set(content) - set(kinds))):
+            got = f"unknown keys: {unknown[:80]}"
+            raise ShardError(f"damaged {kind}", got=got, expected=", ".join(kinds), path=path)
     return content
 
 
 def trim_lines(path: Path, step: int) -> None:
-    """Keep the lines of a log that are whole and of no later step: what a training that goes on from there writes
-    after."""
-    if path.is_file():
-        lines = path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
-        if kept != lines:
-            write_whole(path, lambda stream: stream.writelines(kept))
-
-
-def _step_of(line: bytes) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return float("inf")
+    """Keep the lines of a log that are whole and of no later step than that a training goes on from."""
+    if not path.is_file():
+        return
+    lines, kept = path.read_bytes().splitlines(keepends=True), []
+    for line in lines:
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
+            if line.endswith(b"\n") and float(json.loads(line)["step"]) <= step:
+                kept.append(line)
+    if kept != lines:
+        write_whole(path, lambda stream: stream.writelines(kept))
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
@@ -303,15 +283,12 @@ def require_no_pointer(path: str | Path, what: str = "", hint: str | None = None
             start = stream.read(max(map(len, POINTERS)))
     except (OSError, ValueError) as error:
         raise InputMissing("the file cannot be opened", got=getattr(error, "strerror", error), path=path) from error
-    command = next((command for begin, command in POINTERS.items() if start.startswith(begin)), None)
-    if command is not None:
-        got = f"{path.stat().st_size} bytes of text that say where it is kept"
-        hint = (
-            f"in its repository: {command.format(name=path.name)}; or download the file itself from the project's page"
-        )
-        raise InputCorrupt(
-            "this is a pointer, fetch the file", got=got, expected="the file itself", hint=hint, path=path
-        )
+    for begin, command in POINTERS.items():
+        if start.startswith(begin):
+            what, own = "this is a pointer, fetch the file", command.format(name=path.name)
+            got = f"{path.stat().st_size} bytes of text that say where it is kept"
+            hint = f"in its repository: {own}; or download the file itself from the project's page"
+            raise InputCorrupt(what, got=got, expected="the file itself", hint=hint, path=path)
 
 
 WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -325,8 +302,7 @@ def read_text(
     hint: str | None = None,
     errors: str = "strict",
 ) -> str:
-    """The text of a file that a person or another program wrote: the one way to read lists, tables, settings, json and
-    OBJ.
+    """The text of a file that a person or another program wrote: lists, tables, settings, json and OBJ.
 
     UTF-8 with or without a byte-order mark, or UTF-16 with one, as Windows writes it. Every end of a line becomes a
     newline.

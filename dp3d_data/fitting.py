@@ -230,9 +230,8 @@ def _check(state: TrainingState, losses: Losses, norm: float, config: FitSetting
         state.usual = max(state.usual, total)
     limit = max(config.divergence_factor * state.usual, LEAST_EXPLOSION)
     if config.divergence_factor and total > limit:
-        raise TrainingDiverged(
-            f"the loss exploded at step {state.step}", got=losses, expected=f"a total below {limit:.3g}", path=path
-        )
+        expected = f"a total below {limit:.3g}"
+        raise TrainingDiverged(f"the loss exploded at step {state.step}", got=losses, expected=expected, path=path)
 
 
 @torch.no_grad()

@@ -1,5 +1,4 @@
-"""Limits before work: what a file may unfold to is bounded by its own size, and what is damaged is said to be, in one
-place."""
+"""Limits before work: what a file may unfold to is bounded by its own size, and what is damaged is said to be."""
 
 from __future__ import annotations
 
@@ -31,20 +30,17 @@ _ESCAPE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2
 _LONG_KEY = re.compile(f"(?:{_KEY}){{32}}")
 
 
-def require_size(path: str | Path, most: int = MOST_JSON, what: str = "a json file") -> None:
-    """Refuse, before it is read, a file larger than any of its kind: json takes ten times its size in memory. None at
-    all passes.
+def require_size(path: str | Path) -> None:
+    """Refuse a json file larger than any, before it takes ten times its size in memory. None at all passes.
 
     Raises:
         InputCorrupt: it is.
     """
     with suppress(OSError):
-        size = Path(path).stat().st_size
-        if size > most:
-            hint = "divide it, or fetch it again if it should be small"
-            raise InputCorrupt(
-                f"too large for {what}", got=f"{size:,} bytes", expected=f"at most {most:,}", hint=hint, path=path
-            )
+        if (size := Path(path).stat().st_size) > MOST_JSON:
+            got, hint = f"{size:,} bytes", "divide it, or fetch it again if it should be small"
+            expected = f"at most {MOST_JSON:,}"
+            raise InputCorrupt("too large for a json file", got=got, expected=expected, hint=hint, path=path)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -53,10 +49,9 @@ def parse_json(text: str | bytes) -> Any:
     Raises:
         ValueError: no json, nested deeper than the parser goes, or a name that stands twice in an object.
     """
+    text = text if isinstance(text, str) else text.decode("utf-8-sig")
     try:
-        return json.loads(
-            whole_characters(text if isinstance(text, str) else text.decode("utf-8-sig")), object_pairs_hook=once
-        )
+        return json.loads(whole_characters(text), object_pairs_hook=once)
     except RecursionError as error:
         raise ValueError("lists or objects nested too deep") from error
 
@@ -125,17 +120,13 @@ def read_arrays(
     require_no_pointer(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            named = [
-                (entry.filename.removesuffix(".npy"), entry)
-                for entry in archive.infolist()
-                if entry.filename.endswith(".npy")
-            ]
-            entries = dict(named)
-            if len(entries) < len(named):
+            arrays = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in arrays}
+            if len(entries) < len(arrays):
                 raise ValueError("an array that stands twice")
             wanted = {name: entry for name, entry in entries.items() if names is None or name in names}
             most = SWELL * Path(path).stat().st_size + SLACK
-            require_most(sum(entry.file_size for entry in wanted.values()), most, path)
+            _require_most(sum(entry.file_size for entry in wanted.values()), most, path)
             return {name: _array(archive, entry, most, path) for name, entry in wanted.items()}
     except InputCorrupt:
         raise
@@ -151,18 +142,11 @@ def described(path: Path) -> str:
     return f"{path.stat().st_size} bytes that begin with {start!r}" if start else "an empty file"
 
 
-def require_most(found: int, most: int, path: str | Path) -> None:
-    """Refuse content far larger than its file.
-
-    Raises:
-        InputCorrupt: it is.
-    """
+def _require_most(found: int, most: int, path: str | Path) -> None:
     if found > most:
-        got, expected = (
-            f"{found:,} bytes of arrays",
-            f"at most {most:,} in a file of {Path(path).stat().st_size:,} bytes",
-        )
-        raise InputCorrupt("far larger than its file once it is unpacked", got=got, expected=expected, path=path)
+        expected = f"at most {most:,} in a file of {Path(path).stat().st_size:,} bytes"
+        what, got = "far larger than its file once it is unpacked", f"{found:,} bytes of arrays"
+        raise InputCorrupt(what, got=got, expected=expected, path=path)
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path: str | Path) -> np.ndarray:
@@ -171,5 +155,5 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path: st
 
     with archive.open(entry) as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
-    require_most(array.size, most, path)
+    _require_most(array.size, most, path)
     return array

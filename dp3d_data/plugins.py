@@ -33,20 +33,15 @@ def load(group: str, name: str, own: Mapping[str, Any]) -> Any:
         known = names(group, own)
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else None
-        raise UsageError(
-            f"unknown {group.partition('.')[2].removesuffix('s')} {name!r}",
-            expected="one of " + ", ".join(known),
-            hint=hint,
-        )
+        what, expected = group.partition(".")[2].removesuffix("s"), "one of " + ", ".join(known)
+        raise UsageError(f"unknown {what} {name!r}", expected=expected, hint=hint)
     if isinstance(found, str):
         module, _, attribute = found.partition(":")
         return getattr(import_module(module), attribute)
-    return _loaded(found) if isinstance(found, EntryPoint) else found
-
-
-def _loaded(point: EntryPoint) -> Any:
+    if not isinstance(found, EntryPoint):
+        return found
     try:
-        return point.load()
+        return found.load()
     except (ImportError, AttributeError) as error:
-        package = point.dist.name if point.dist else point.value
-        raise DependencyMissing(f"{point.name!r} of the package {package} cannot be imported", got=error) from error
+        package = found.dist.name if found.dist else found.value
+        raise DependencyMissing(f"{name!r} of the package {package} cannot be imported", got=error) from error

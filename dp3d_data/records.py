@@ -86,8 +86,7 @@ class ImageRecord:
         return None if self.objects is None else tuple(one.box for one in self.objects)
 
     def instance_id(self, number: int) -> str:
-        """Name of its object of that number, unique in the image: objects that share a name have their number behind
-        it."""
+        """Name of its object of that number, unique in the image: names that several share have a number behind."""
         names = [str(place) if one.name is None else one.name for place, one in enumerate(self.objects or ())]
         name = names[number] if names else str(number)
         return f"{self.image_id}#{name}" + (f"-{number}" if names.count(name) > 1 else "")

@@ -23,9 +23,8 @@ def within_limit(width: int, height: int) -> tuple[int, int]:
         InputCorrupt: more pixels than any photograph that is read.
     """
     if min(width, height) < 1 or width * height > MOST_PIXELS:
-        raise InputCorrupt(
-            "a mask of an impossible size", got=f"{width} x {height}", expected=f"1 to {MOST_PIXELS} pixels"
-        )
+        got, expected = f"{width} x {height}", f"1 to {MOST_PIXELS} pixels"
+        raise InputCorrupt("a mask of an impossible size", got=got, expected=expected)
     return width, height
 
 
@@ -63,8 +62,7 @@ def encode_pixels(mask: Bool[np.ndarray, "h w"]) -> RunLength:
 
 
 def encode_placed(mask: Bool[np.ndarray, "h w"], origin: tuple[int, int], size: tuple[int, int]) -> RunLength:
-    """The runs of a mask that lies at `origin` (x, y) in an image of (width, height); what lies outside the image is
-    left out."""
+    """The runs of a mask that lies at `origin` (x, y) in an image of (width, height), without what lies outside."""
     (x, y), (width, height) = origin, size
     first, last = max(x, 0), max(min(x + mask.shape[1], width), max(x, 0))
     inside = mask[max(-y, 0) : max(height - y, 0), first - x : last - x]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dp3d_data.errors import CheckpointError
-from dp3d_data.files import DAMAGE, require_no_pointer, write_whole
+from dp3d_data.files import DAMAGE, growing, require_no_pointer
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +28,13 @@ def write_torch(path: str | Path, content: Any) -> Path:
     """What torch.save writes, with the SHA-256 of all of it as the comment of the archive."""
     import torch
 
-    def write(stream: BinaryIO) -> None:
+    with growing(path) as stream:
         torch.save(content, stream)
         size = stream.seek(-2, os.SEEK_END)  # the length of the comment comes last, and is 0 so far
         digest = _digest_of_first(stream, size)
         stream.seek(size)
         stream.write(struct.pack("<H", _COMMENT) + _TAG + digest.encode())
-
-    return write_whole(path, write)
+    return Path(path)
 
 
 def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None = None) -> Any:
@@ -59,8 +58,7 @@ def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None =
 
 
 def packed_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Large matrices and filters as whole numbers of 8 bits, with what one of them is worth in each row (output
-    channel); the rest in 16 bits."""
+    """Large matrices and filters in 8 bits, with what a step is worth in each row (output channel); the rest in 16."""
     import torch
 
     packed: dict[str, torch.Tensor] = {}
@@ -94,8 +92,7 @@ def refused_global(error: Exception) -> str:
 
 
 def check_archive(path: str | Path, what: str = "archive") -> None:
-    """Compare a zip with its checksum: ours where it has one, else those that zips have of each member. Others pass
-    unread.
+    """Compare a zip with its checksum: ours, else those that zips have of each member. Other files pass unread.
 
     Raises:
         CheckpointError: it is not what was written.
@@ -109,20 +106,15 @@ def check_archive(path: str | Path, what: str = "archive") -> None:
         if tail[2:].startswith(_TAG):
             whole = tail == struct.pack("<H", _COMMENT) + _TAG + _digest_of_first(stream, size - _COMMENT - 2).encode()
         else:
-            whole = tail[-_END_BYTES:].startswith(_END) and tail.endswith(b"\0\0") and _members_are_whole(path)
+            whole = tail[-_END_BYTES:].startswith(_END) and tail.endswith(b"\0\0")
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    whole = whole and archive.testzip() is None
+            except DAMAGE:
+                whole = False
     if not whole:
-        hint = "fetch or make it again: these are not the bytes that were written"
-        raise CheckpointError(
-            f"this {what} is damaged", got=f"{size} bytes", expected="its own checksum", hint=hint, path=path
-        )
-
-
-def _members_are_whole(path: str | Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except DAMAGE:
-        return False
+        got, hint = f"{size} bytes", "fetch or make it again: these are not the bytes that were written"
+        raise CheckpointError(f"this {what} is damaged", got=got, expected="its own checksum", hint=hint, path=path)
 
 
 def _digest_of_first(stream: BinaryIO, size: int) -> str:

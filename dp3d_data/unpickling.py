@@ -1,5 +1,4 @@
-"""Pickles of others read without running them: instructions are looked through, objects are records, arrays are worked
-out after."""
+"""Pickles of others read without running them: instructions are looked through, objects are records, then arrays."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import io
 import math
 import pickle
 import pickletools
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -17,10 +17,9 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from dp3d_data.errors import CheckpointError
+from dp3d_data.errors import CheckpointError, UnsafePickle
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, described
-from dp3d_data.pickled_arrays import number_type, plain_key, refused, whole_numbers, worked_out
 
 ARCHIVE = "an archive that torch.save of version 1.6 or later wrote"
 # Instructions and items of a pickle, depth of its containers, open marks, parts of a key.
@@ -31,25 +30,9 @@ SWELL, SLACK, MADE, BYTES = 16, 1 << 24, 1_000_000, 16
 _CODES = {info.code: info for info in pickletools.opcodes}
 _REFUSED = {"DUP", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}
 _MAKES = {
-    "EMPTY_LIST",
-    "LIST",
-    "EMPTY_DICT",
-    "DICT",
-    "EMPTY_SET",
-    "FROZENSET",
-    "TUPLE",
-    "TUPLE1",
-    "TUPLE2",
-    "TUPLE3",
-    "REDUCE",
-    "NEWOBJ",
-    "BINPERSID",
-    "BYTEARRAY8",
-    "PUT",
-    "BINPUT",
-    "LONG_BINPUT",
-    "MEMOIZE",
-}
+    "EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "EMPTY_SET", "FROZENSET", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "REDUCE", "NEWOBJ", "BINPERSID", "BYTEARRAY8", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE",
+}  # fmt: skip
 _LENGTHS = {-2: 1, -3: 4, -4: 4, -5: 8}  # pickletools' signs for a length before the content, and the bytes it takes
 _EVERY, _REST, _SECOND = slice(None), slice(1, None), slice(1, None, 2)
 _KEYS = {"SETITEM": _SECOND, "SETITEMS": _SECOND, "DICT": slice(None, None, 2), "ADDITEMS": _REST, "FROZENSET": _EVERY}
@@ -60,18 +43,19 @@ _MODULES = {
     "copy_reg": "copyreg",
     "__builtin__": "builtins",
 }
-_STORAGES = dict(
+_TYPES = dict(
     Float="<f4", Double="<f8", Half="<f2", Long="<i8", Int="<i4", Short="<i2", Char="<i1", Byte="<u1", Bool="|b1"
 )
-_STORAGES = {f"torch.{name}Storage": kind for name, kind in _STORAGES.items()}
+_STORAGES = {f"torch.{name}Storage": kind for name, kind in _TYPES.items()}
 _CLASSES = {"numpy.ndarray", "numpy.matrix", "builtins.object", *_STORAGES}
+_DTYPE = re.compile(r"[|<>=]?(b1|[iu][1248]|f[248]|c8|c16|S\d{1,6}|U\d{1,6}|O8?)")
+_PLAIN = (str, int, float, bytes, bool, complex, type(None), np.generic)
 _MAGIC = 0x1950A86A20F9469CFC6C  # with which files of torch before 1.6 begin, and its storages in plain pickles
 
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """A class that a pickle names, or an object of it with its state, which stands for no array we know how to work
-    out."""
+    """A class that a pickle names, or an object of it with its state, that stands for no array."""
 
     kind: str
     state: Any = None
@@ -94,15 +78,13 @@ class Tensor:
         """
         try:
             data, kind, count = self.storage()
-            if len(data) != count * kind.itemsize or math.prod(self.shape) > count:
+            size = kind.itemsize
+            if len(data) != count * size or math.prod(self.shape) > count:
                 raise ValueError(f"{len(data)} bytes, expected {count} numbers for the shape {self.shape}")
-            return np.ndarray(
-                self.shape, kind, data, self.offset * kind.itemsize, [step * kind.itemsize for step in self.strides]
-            )
+            return np.ndarray(self.shape, kind, data, self.offset * size, [step * size for step in self.strides])
         except DAMAGE as error:
-            raise CheckpointError(
-                "a tensor that is not all there", got=str(error)[:120], hint="fetch or make the file again"
-            ) from error
+            got, hint = str(error)[:120], "fetch or make the file again"
+            raise CheckpointError("a tensor that is not all there", got=got, hint=hint) from error
 
 
 def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
@@ -133,9 +115,8 @@ def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
             stream.seek(0)
             content = _read(stream, packages)
         if isinstance(content, int) and content == _MAGIC:
-            raise CheckpointError(
-                "a file of an old torch", expected=ARCHIVE, hint="load it, and save it again with torch 1.6 or later"
-            )
+            hint = "load it, and save it again with torch 1.6 or later"
+            raise CheckpointError("a file of an old torch", expected=ARCHIVE, hint=hint)
         return content
     except CheckpointError as error:
         raise type(error)(error.what, got=error.got, expected=error.expected, hint=error.hint, path=path) from None
@@ -164,8 +145,7 @@ def _read(
 
 
 def _instructions(stream: BinaryIO, end: int) -> Iterator[tuple[pickletools.OpcodeInfo, int]]:
-    """The instructions up to the end, with the number that some have; texts are passed over where they lie within the
-    file."""
+    """The instructions up to the end, with the number that some have; texts within the file are passed over."""
     name, number = "", 0
     while name != "STOP":
         info = _CODES[stream.read(1).decode("latin1")]
@@ -184,19 +164,15 @@ def _instructions(stream: BinaryIO, end: int) -> Iterator[tuple[pickletools.Opco
 
 
 def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]], most: int) -> None:
-    """Refuse instructions that make objects in unusual ways, take much memory, or hash large tuples: the hash of deep
-    ones is a crash."""
+    """Refuse instructions that make objects in unusual ways, take much memory, or hash tuples: of deep ones a crash."""
     stack: list[int] = []  # how many parts each item has where it is a tuple, else 1
     marks: list[int] = []
     memo: dict[int, int] = {}
     for steps, (info, number) in enumerate(instructions):
         name, before = info.name, info.stack_before
         most -= name in _MAKES
-        if (
-            name in _REFUSED
-            or min(most, ITEMS - steps, MARKS - len(marks)) < 0
-            or ("PUT" in name and not 0 <= number <= steps)
-        ):
+        misplaced = "PUT" in name and not 0 <= number <= steps
+        if name in _REFUSED or misplaced or min(most, ITEMS - steps, MARKS - len(marks)) < 0:
             raise refused(f"{name} {number} as instruction {steps}, {len(marks)} deep")
         if name == "MARK":
             marks.append(len(stack))
@@ -213,8 +189,7 @@ def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]], mo
 
 
 class _Record:
-    """What stands for an object while a pickle is read: its class's name, what it is made from, its pairs and its
-    state."""
+    """An object while a pickle is read: its class's name, what it is made from, its pairs and its state."""
 
     __slots__ = ("arguments", "pairs", "state")
     kind: ClassVar[str] = ""
@@ -264,8 +239,7 @@ class _Reader(pickle.Unpickler):  # noqa: TID251
 
 
 class _Values:
-    """What the records of a pickle stand for: shared parts are worked out once, and counted as often as they are
-    named."""
+    """What records stand for: shared parts are worked out once, and counted as often as they are named."""
 
     def __init__(self, left: int, storage: Callable | None) -> None:
         self.left, self.storage = left, storage
@@ -307,7 +281,8 @@ class _Values:
                 raise refused(f"an object of {kind} made from {base}")
         if kind in _MAKERS:
             return _MAKERS[kind](self, given, state)
-        value = worked_out(kind, state, self.pay)
+        made = {"chumpy": _chumpy, "scipy": _sparse}.get(kind.partition(".")[0])
+        value = made(kind.rpartition(".")[2], state, self.pay) if made and isinstance(state, dict) else None
         return Unread(kind, state) if value is None else value
 
     def array(self, shape: Any, dtype: Any, order: Any, raw: Any) -> np.ndarray:
@@ -354,17 +329,12 @@ def _read_archive(path: Path, packages: tuple[str, ...]) -> Any:
 
 
 def _pickled_storage(raw: bytes) -> tuple[memoryview, np.dtype, int]:
-    """A storage in a plain pickle, which torch writes as it wrote files before 1.6: five pickles, a length and the
-    numbers."""
+    """A storage in a plain pickle, as torch wrote files before 1.6: five pickles, a length and the numbers."""
     stream = io.BytesIO(raw)
     magic, _, machine = (_read(stream) for _ in range(3))
     (key, kind, count), keys = _read(stream, known=_STORAGES, storage=_storage), _read(stream)
-    if (
-        magic != _MAGIC
-        or not machine["little_endian"]
-        or keys != [key]
-        or int.from_bytes(stream.read(8), "little") != count
-    ):
+    ours = magic == _MAGIC and machine["little_endian"] and keys == [key]
+    if not ours or int.from_bytes(stream.read(8), "little") != count:
         raise ValueError("no storage of torch")
     return memoryview(raw)[stream.tell() :], kind, count
 
@@ -372,13 +342,8 @@ def _pickled_storage(raw: bytes) -> tuple[memoryview, np.dtype, int]:
 def _storage(pid: Any) -> tuple[str, np.dtype, int]:
     """Name, type and length of a storage that a pickle of torch refers to."""
     word, kind, key, _, count = pid[:5]
-    if (
-        word != "storage"
-        or not isinstance(kind, Unread)
-        or not isinstance(key, str)
-        or not key.isdecimal()
-        or type(count) is not int
-    ):
+    known = word == "storage" and isinstance(kind, Unread) and type(count) is int
+    if not known or not isinstance(key, str) or not key.isdecimal():
         raise pickle.UnpicklingError("a reference to something that is no storage")
     return key, np.dtype(_STORAGES[kind.kind]), count
 
@@ -386,6 +351,71 @@ def _storage(pid: Any) -> tuple[str, np.dtype, int]:
 def _tensor(_: _Values, given: list, __: Any) -> Tensor:
     (offset,) = whole_numbers(given[1])
     return Tensor(given[0], offset, whole_numbers(given[2]), whole_numbers(given[3]))
+
+
+def refused(what: str) -> UnsafePickle:
+    """The error for a pickle that wants more than data."""
+    expected = "numpy arrays and plain containers"
+    return UnsafePickle("this pickle asks for more than arrays", got=what[:200], expected=expected)
+
+
+def plain_key(key: Any) -> Any:
+    """A key of a dict or a member of a set, which is text, number, or a flat tuple of them; else UnsafePickle."""
+    if not all(isinstance(member, _PLAIN) for member in (key if isinstance(key, tuple) else (key,))):
+        raise refused("a key that is neither text nor number")
+    return key
+
+
+def whole_numbers(numbers: Any, least: int = 0) -> tuple[int, ...]:
+    """A shape, which is few whole numbers; else ValueError."""
+    numbers = np.atleast_1d(numbers).tolist() if isinstance(numbers, np.ndarray | np.integer | int) else numbers
+    few = isinstance(numbers, tuple | list) and len(numbers) <= 32
+    if not few or not all(isinstance(number, int | np.integer) and number >= least for number in numbers):
+        raise ValueError("a shape that is none")
+    return tuple(map(int, numbers))
+
+
+def number_type(text: Any, state: tuple) -> np.dtype:
+    """One of the plain types of numbers, with its byte order and nothing else of its state; else UnsafePickle."""
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text) or any(part is not None for part in state[2:5]):
+        raise refused(f"an array of {text if isinstance(text, str) else 'no type'}, or of records")
+    dtype = np.dtype("O" if text.endswith("O8") else text)
+    return dtype.newbyteorder(state[1]) if state[1:2] in (("<",), (">",)) else dtype
+
+
+def _chumpy(name: str, state: dict, pay: Callable[[int], None]) -> np.ndarray | None:
+    """The array of an object of chumpy that holds numbers, picks from another or shapes it anew."""
+    inner, places = state.get("a"), state.get("idxs")
+    if name == "Ch" and isinstance(state.get("x"), np.ndarray | np.generic | float | int):
+        return np.asarray(state["x"])
+    if name == "Reshape" and isinstance(inner, np.ndarray):
+        return inner.reshape(whole_numbers(state.get("newshape"), -1))
+    if name != "Select" or not isinstance(inner, np.ndarray) or not isinstance(places, np.ndarray):
+        return None
+    pay(places.size * inner.itemsize)
+    chosen, shape = inner.ravel()[places.astype(np.int64)], state.get("preferred_shape")
+    return chosen if shape is None else chosen.reshape(whole_numbers(shape, -1))
+
+
+def _sparse(name: str, state: dict, pay: Callable[[int], None]) -> np.ndarray | None:
+    """A sparse matrix of scipy (csc, csr, coo) written out: entries of one place are added."""
+    form, _, what = name.partition("_")
+    if form not in ("csc", "csr", "coo") or what not in ("matrix", "array"):
+        return None
+    from scipy import sparse
+
+    shape = whole_numbers(state.get("_shape", state.get("shape")))
+    names = ("row", "col") if form == "coo" else ("indices", "indptr")
+    lines = [state.get("data"), *(state.get("coords") or map(state.get, names))]
+    flat = (isinstance(line, np.ndarray) and line.ndim == 1 and line.dtype.kind in "biuf" for line in lines)
+    if len(shape) != 2 or not all(flat):
+        raise ValueError("a sparse matrix without its numbers")
+    data, *places = lines
+    pay(math.prod(shape) * data.itemsize)
+    matrix = getattr(sparse, f"{form}_array")((data, places) if form == "coo" else (data, *places), shape)
+    if form != "coo":
+        matrix.check_format()
+    return matrix.toarray()
 
 
 # What a pickle may call, and what that makes of the arguments given and the state.

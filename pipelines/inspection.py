@@ -10,10 +10,10 @@ from rich.filesize import decimal
 
 from dp3d_data.errors import UsageError
 from dp3d_data.filters import Tally
+from dp3d_data.shards.build import joined_sums, summary, table_sums
 from dp3d_data.shards.files import read_manifest
 from dp3d_data.shards.inputs import SHARDS, Input, partitions
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
-from dp3d_data.shards.statistics import joined_sums, summary, table_sums
 
 # Entries of a list that are shown.
 SHOWN = 6

@@ -26,7 +26,9 @@ from dp3d_data.shards.build import (
     deal,
     discard_shards,
     gather,
+    joined_sums,
     open_dealt,
+    summary,
     write_shard,
 )
 from dp3d_data.shards.files import (
@@ -49,7 +51,6 @@ from dp3d_data.shards.plan import SPLITS, PlannedShard, ShardPlan, decide, lay_o
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, REJECT_SCHEMA, SCHEMA_VERSION
-from dp3d_data.shards.statistics import joined_sums, summary
 from pipelines.chunks import Advance, Executor, Say, submitting, worker_count
 
 if TYPE_CHECKING:

@@ -1,5 +1,4 @@
-"""Networks that find animals and give every pixel an embedding: specifications, weights, prediction. Light to
-import."""
+"""Networks that find animals and give every pixel an embedding: weights, prediction. Light to import."""
 
 from __future__ import annotations
 

@@ -27,12 +27,9 @@ def build_dp3d_narrow_resnet_fpn(cfg, input_shape) -> Backbone:
     stem = BasicStem(in_channels=input_shape.channels, out_channels=spec.stem_channels, norm=spec.norm)
     stages, before, width = [], spec.stem_channels, spec.res2_channels
     for index, count in enumerate(BLOCKS[spec.depth]):
+        shape = {"in_channels": before, "out_channels": width, "norm": spec.norm}
         strides = [1 if index == 0 else 2] + [1] * (count - 1)
-        stages.append(
-            ResNet.make_stage(
-                BasicBlock, count, in_channels=before, out_channels=width, stride_per_block=strides, norm=spec.norm
-            )
-        )
+        stages.append(ResNet.make_stage(BasicBlock, count, stride_per_block=strides, **shape))
         before, width = width, width * 2
     return FPN(ResNet(stem, stages, out_features=LEVELS), LEVELS, spec.fpn_channels, top_block=LastLevelMaxPool())
 
@@ -56,8 +53,7 @@ Maps = Float[torch.Tensor, "n c h w"]
 
 
 def block_shapes(trunk: str) -> tuple[list[tuple[int, int, int, int, int]], dict[str, int]]:
-    """The blocks of a variant as InvertedResidual takes them, and which of them ends each level; the stem and the ends
-    keep their depth in all variants."""
+    """The blocks of a variant as InvertedResidual takes them, and which of them ends each level."""
     width, depth = WIDTH_DEPTH[trunk]
     shapes: list[tuple[int, int, int, int, int]] = []
     ends: dict[str, int] = {}
@@ -65,6 +61,7 @@ def block_shapes(trunk: str) -> tuple[list[tuple[int, int, int, int, int]], dict
     for number, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
         after = max(8, int(width * channels + 4) // 8 * 8)
         after += 8 if after < 0.9 * width * channels else 0
+        # The stem and the ends keep their depth in all variants.
         count = repeats if number in (0, len(STAGES) - 1) else math.ceil(depth * repeats)
         for repeat in range(count):
             shapes.append((before, after, kernel, stride if repeat == 0 else 1, expansion))

@@ -13,8 +13,7 @@ from PIL import Image
 
 
 def network_size(height: int, width: int, min_side: int, max_side: int) -> tuple[int, int]:
-    """(height, width) with the shortest side `min_side`, unless the longest would pass `max_side` (detectron2's
-    rule)."""
+    """(height, width) with the shortest side `min_side`, the longest at most `max_side` (detectron2's rule)."""
     scale = min_side / min(height, width)
     if round(max(height, width) * scale, 6) > max_side:
         scale = max_side / max(height, width)
@@ -23,11 +22,10 @@ def network_size(height: int, width: int, min_side: int, max_side: int) -> tuple
 
 def resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Bilinear, with the area of each pixel taken into account when it shrinks (Pillow's)."""
+    image = np.ascontiguousarray(image)
     if image.shape[:2] == size:
-        return np.ascontiguousarray(image)
-    return np.asarray(
-        Image.fromarray(np.ascontiguousarray(image)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    )
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 Pixels = UInt8[np.ndarray, "h w 3"]
@@ -88,9 +86,7 @@ def square_of(box: Float[np.ndarray, "4"]) -> Square:
     return (x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side
 
 
-def crop_of(
-    image: Pixels, square: Square, side: int, filling: tuple[float, float, float]
-) -> UInt8[np.ndarray, "side side 3"]:
+def crop_of(image: Pixels, square: Square, side: int, filling: tuple[float, float, float]) -> Pixels:
     """The square, scaled with the area of each pixel taken into account; what lies beyond the image has one colour."""
     left, top, extent = square
     x0, y0 = int(np.floor(left)), int(np.floor(top))
@@ -102,8 +98,7 @@ def crop_of(
     if rows.start < rows.stop and columns.start < columns.stop:
         canvas[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = image[rows, columns]
     part = (left - x0, top - y0, left - x0 + extent, top - y0 + extent)
-    scaled = Image.fromarray(canvas).resize((side, side), Image.Resampling.BILINEAR, part)
-    return np.asarray(scaled)
+    return np.asarray(Image.fromarray(canvas).resize((side, side), Image.Resampling.BILINEAR, part))
 
 
 def region_of(square: Square, width: int, height: int) -> Float[np.ndarray, "4"]:

@@ -1,5 +1,4 @@
-"""Layers of the dense branch: decoder, context, predictors, embeddings of the vertices, and what is said of each
-box."""
+"""Layers of the dense branch: decoder, context, predictors, embeddings of the vertices."""
 
 from __future__ import annotations
 
@@ -38,7 +37,15 @@ class Decoder(nn.Module):
         super().__init__()
         self.levels = list(strides)
         for name, stride in strides.items():
-            self.add_module(name, _to_common_stride(stride, in_channels, channels))
+            # One convolution for each doubling, at least one; each doubles the resolution where it must grow.
+            doublings, steps = int(math.log2(stride // COMMON_STRIDE)), list[nn.Module]()
+            for index in range(max(1, doublings)):
+                before = channels if index else in_channels
+                steps.append(Conv2d(before, channels, kernel_size=3, padding=1, activation=nn.functional.relu))
+                c2_msra_fill(steps[-1])
+                if doublings:
+                    steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+            self.add_module(name, nn.Sequential(*steps))
         self.predictor = Conv2d(channels, out_channels, kernel_size=1)
         c2_msra_fill(self.predictor)
 
@@ -46,21 +53,6 @@ class Decoder(nn.Module):
         """Sum of the levels at stride 4, mixed."""
         total = sum(getattr(self, name)(features[name]) for name in self.levels)
         return self.predictor(total)
-
-
-def _to_common_stride(stride: int, in_channels: int, channels: int) -> nn.Sequential:
-    """One convolution for each doubling, at least one; each doubles the resolution where it must grow."""
-    doublings = int(math.log2(stride // COMMON_STRIDE))
-    steps: list[nn.Module] = []
-    for index in range(max(1, doublings)):
-        convolution = Conv2d(
-            in_channels if index == 0 else channels, channels, kernel_size=3, padding=1, activation=nn.functional.relu
-        )
-        c2_msra_fill(convolution)
-        steps.append(convolution)
-        if doublings:
-            steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-    return nn.Sequential(*steps)
 
 
 RATES = (6, 12, 56)
@@ -128,9 +120,9 @@ def low_resolution(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
     return layer
 
 
-def widened(maps: Maps) -> Maps:
-    """Twice as wide, bilinear, in single precision."""
-    return nn.functional.interpolate(maps.float(), scale_factor=2, mode="bilinear", align_corners=False)
+def doubled(maps: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n c h2 w2"]:
+    """Twice as many rows and columns, bilinear."""
+    return nn.functional.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class EmbeddingPredictor(nn.Module):
@@ -138,14 +130,14 @@ class EmbeddingPredictor(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.last = widened if spec.head != "crop" else torch.Tensor.float
+        self.whole = spec.head == "crop"
         self.coarse_segm_lowres = low_resolution(spec.head_channels, spec.coarse_channels)
         self.embed_lowres = low_resolution(spec.head_channels, spec.embed_size)
 
     def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> Outputs:
         """Maps of side 4 s; of a "crop" head, 2 s."""
-        coarse, embedding = self.coarse_segm_lowres(features), self.embed_lowres(features)
-        return {"coarse_segm": self.last(coarse), "embedding": self.last(embedding)}
+        maps = {"coarse_segm": self.coarse_segm_lowres(features), "embedding": self.embed_lowres(features)}
+        return {name: own.float() if self.whole else doubled(own.float()) for name, own in maps.items()}
 
 
 class ChartPredictor(nn.Module):
@@ -167,7 +159,7 @@ class ChartPredictor(nn.Module):
 
     def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> Outputs:
         """Maps of side 4 s."""
-        maps = {name: widened(getattr(self, f"{name}_lowres")(features)) for name in self.names}
+        maps = {name: doubled(getattr(self, f"{name}_lowres")(features).float()) for name in self.names}
         maps["coarse_segm"], maps["fine_segm"] = maps.pop("ann_index"), maps.pop("index_uv")
         for name in ("fine_segm", "coarse_segm"):
             if f"{name}_confidence" in maps:
@@ -175,11 +167,6 @@ class ChartPredictor(nn.Module):
                 maps[f"{name}_confidence"] = confidence
                 maps[name] = maps[name] * confidence
         return maps
-
-
-def dense_predictor(spec: ModelSpec) -> nn.Module:
-    """The predictor that a specification asks for."""
-    return EmbeddingPredictor(spec) if spec.kind == "cse" else ChartPredictor(spec)
 
 
 class MeshEmbedder(nn.Module):

@@ -72,20 +72,18 @@ def once(detections: list[RawDetection], within: float = 1.0) -> list[RawDetecti
         within: one whose mask lies in that of a better one, or around it, by more than this share of the smaller one is
             left out too.
     """
-    kept: list[tuple[RawDetection, np.ndarray]] = []
+    kept: dict[int, Bool[np.ndarray, "grid grid"]] = {}
     corners = np.array([one.region for one in detections]).reshape(-1, 4)
     low, high = corners[:, :2].min(axis=0, initial=np.inf), corners[:, 2:].max(axis=0, initial=0)
-    for one in sorted(detections, key=lambda each: -each.score):
-        mask = _coarse_mask(one, low, high)
-        if not any(_same(mask, other, within) for _, other in kept):
-            kept.append((one, mask))
-    names = {id(one) for one, _ in kept}
-    return [one for one in detections if id(one) in names]
-
-
-def _same(mask: Bool[np.ndarray, "grid grid"], other: Bool[np.ndarray, "grid grid"], within: float) -> bool:
-    common = (mask & other).sum()
-    return bool(common > SAME_MASK * (mask | other).sum() or common > within * min(mask.sum(), other.sum()))
+    for place in sorted(range(len(detections)), key=lambda place: -detections[place].score):
+        mask = _coarse_mask(detections[place], low, high)
+        for other in kept.values():
+            common = (mask & other).sum()
+            if common > SAME_MASK * (mask | other).sum() or common > within * min(mask.sum(), other.sum()):
+                break
+        else:
+            kept[place] = mask
+    return [detections[place] for place in sorted(kept)]
 
 
 def _coarse_mask(

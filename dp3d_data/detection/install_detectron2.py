@@ -1,5 +1,4 @@
-"""Install detectron2 into the running interpreter without a compiler, pinned by hash; one that is there stays. Light to
-import."""
+"""Install detectron2 without a compiler, pinned by hash; one that is there stays. Light to import."""
 
 from __future__ import annotations
 
@@ -37,25 +36,12 @@ def download(folder: Path) -> None:
         DependencyMissing: pip could not.
     """
     options = ["--no-deps", "--only-binary=:all:", "--python-version", WHEEL_PYTHON, "--require-hashes"]
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-compile"]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        *quiet,
-        *options,
-        "--target",
-        str(folder),
-        "-r",
-        str(REQUIREMENTS),
-    ]
+    options += ["--quiet", "--disable-pip-version-check", "--no-compile", "--target", str(folder)]
+    command = [sys.executable, "-m", "pip", "install", *options, "-r", str(REQUIREMENTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        got = last_line(done.stderr)
-        raise DependencyMissing(
-            "detectron2 cannot be fetched", got=got, hint="see whether pip works: python -m pip download pip"
-        )
+        hint = "see whether pip works: python -m pip download pip"
+        raise DependencyMissing("detectron2 cannot be fetched", got=last_line(done.stderr), hint=hint)
 
 
 def place(folder: Path, site: Path) -> list[Path]:
@@ -79,10 +65,9 @@ def install() -> str:
     """
     found, new = check_import(), False
     if found.returncode and is_present():
+        what = "detectron2 is here but cannot be imported; it is left as it is"
         hint = "remove it (pip uninstall detectron2), then: dp3d-data install-detectron2"
-        raise DependencyMissing(
-            "detectron2 is here but cannot be imported; it is left as it is", got=last_line(found.stderr), hint=hint
-        )
+        raise DependencyMissing(what, got=last_line(found.stderr), hint=hint)
     if found.returncode:
         with tempfile.TemporaryDirectory() as folder:
             download(Path(folder))

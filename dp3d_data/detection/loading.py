@@ -16,7 +16,15 @@ from dp3d_data.categories import category as category_named
 from dp3d_data.detection.network import build_network
 from dp3d_data.detection.predictor import DensePredictor
 from dp3d_data.detection.spec import ModelSpec, class_and_mesh
-from dp3d_data.detection.weights import Checkpoint, fill, mismatch, read_checkpoint, save_weights, template_hash
+from dp3d_data.detection.weights import (
+    Checkpoint,
+    fill,
+    mismatch,
+    read_checkpoint,
+    save_weights,
+    shapes_of,
+    template_hash,
+)
 from dp3d_data.detection.zoo import as_trained, find_spec, guess_spec, matching_specs, nearest_spec, shipped_weights
 from dp3d_data.device import require_device
 from dp3d_data.errors import UsageError
@@ -80,8 +88,7 @@ def trained_for(model: str, weights: str | Path, category: str) -> tuple[int, st
 
 @lru_cache(maxsize=4)
 def _known(model: str, path: Path, changed: int) -> tuple[ModelSpec, Mapping[str, Any]]:
-    """Which network a file is for and what it says of itself: read once for all categories, for as long as it is not
-    changed."""
+    """Which network a file is for and what it says of itself: read once for all categories, until it is changed."""
     checkpoint = read_checkpoint(path)
     return _spec(model, checkpoint, path), checkpoint.notes
 
@@ -104,9 +111,10 @@ def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:
     """
     if model:
         return as_trained(find_spec(model), checkpoint.notes)
-    spec = guess_spec(checkpoint.shapes, checkpoint.notes)
+    shapes = shapes_of(checkpoint.state)
+    spec = guess_spec(shapes, checkpoint.notes)
     if spec is None:
-        raise mismatch(checkpoint.shapes, nearest_spec(checkpoint.shapes), path)
+        raise mismatch(shapes, nearest_spec(shapes), path)
     return spec
 
 
@@ -123,7 +131,8 @@ def check_file(path: str | Path, model: str = "") -> tuple[ModelSpec, Checkpoint
     checkpoint = read_checkpoint(path)
     spec = _spec(model, checkpoint, Path(path))
     fill(build_network(spec, "meta"), spec, checkpoint, path)
-    return spec, checkpoint, [one.name for one in matching_specs(checkpoint.shapes) if one.name != spec.name]
+    fitting = matching_specs(shapes_of(checkpoint.state))
+    return spec, checkpoint, [one.name for one in fitting if one.name != spec.name]
 
 
 def save_adopted(
@@ -145,9 +154,7 @@ def save_adopted(
     """
     spec, old = predictor.spec, predictor.mesh_of[class_id]
     others = {name: size for name, size in spec.mesh_sizes.items() if name not in (old, mesh)}
-    classes = {
-        number: mesh if number == class_id or name == old else name for number, name in spec.class_to_mesh.items()
-    }
+    classes = {number: mesh if name == old else name for number, name in spec.class_to_mesh.items()} | {class_id: mesh}
     new = replace(spec, class_to_mesh=classes, mesh_sizes={**others, mesh: len(features)})
     network = build_network(new)
     kept = {name: value for name, value in predictor.network.state_dict().items() if f"embedder_{old}." not in name}

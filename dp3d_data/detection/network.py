@@ -1,5 +1,4 @@
-"""A network from its specification, assembled by detectron2: heads, the box branch with a dense branch beside it, the
-whole."""
+"""A network from its specification, assembled by detectron2: heads, and a dense branch beside the box branch."""
 
 from __future__ import annotations
 
@@ -18,23 +17,28 @@ from fvcore.nn.weight_init import c2_msra_fill
 from jaxtyping import Float, Int, UInt8
 from torch import nn
 
-from dp3d_data.detection.backbones import (
-    BLOCKS,
-    build_dp3d_efficientnet_fpn,
-    build_dp3d_narrow_resnet_fpn,
-    level_channels,
+from dp3d_data.detection import backbones
+from dp3d_data.detection.dense_layers import (
+    COMMON_STRIDE,
+    GROUPS,
+    Aspp,
+    ChartPredictor,
+    Decoder,
+    Embedder,
+    EmbeddingPredictor,
+    NonLocal,
+    Outputs,
+    doubled,
 )
-from dp3d_data.detection.dense_layers import COMMON_STRIDE, Aspp, Decoder, Embedder, NonLocal, Outputs, dense_predictor
 from dp3d_data.detection.spec import ModelSpec
 
-GROUPS = 32
 Tensor = torch.Tensor
 Features = dict[str, Float[Tensor, "n c h w"]]
 
 
 class ConvHead(nn.Module):
-    """A row of equal convolutions, `body_conv_fcn1..n`, each with ReLU and, where asked for, GroupNorm; in a "deeplab"
-    head after an atrous pyramid and, where asked for, a non-local block."""
+    """Convolutions `body_conv_fcn1..n`, each with ReLU and, where asked for, GroupNorm; in a "deeplab" head after an
+    atrous pyramid and, where asked for, a non-local block."""
 
     def __init__(self, spec: ModelSpec, in_channels: int) -> None:
         super().__init__()
@@ -44,8 +48,8 @@ class ConvHead(nn.Module):
             convolution = Conv2d(
                 in_channels if index == 0 else spec.head_channels,
                 spec.head_channels,
-                kernel_size=spec.head_kernel,
-                padding=spec.head_kernel // 2,
+                kernel_size=3,
+                padding=1,
                 bias=not normed,
                 norm=nn.GroupNorm(GROUPS, spec.head_channels) if normed else None,
                 activation=nn.functional.relu,
@@ -68,8 +72,7 @@ CROP_GROUPS = 16
 
 
 def place_codes(rows: int, columns: int, channels: int, like: Tensor) -> Float[Tensor, "rows columns channels"]:
-    """Sines and cosines of each cell's place in the crop, 0..1, whatever the number of cells (after Vaswani et al.,
-    2017)."""
+    """Sines and cosines of each cell's place in the crop, 0..1 (after Vaswani et al., 2017)."""
     count = channels // 4
     waves = torch.pi * 2.0 ** torch.linspace(-1, 4, count, device=like.device)
     codes = []
@@ -96,21 +99,14 @@ class TokenBlock(nn.Module):
         return tokens + self.network(self.norm2(tokens))
 
 
-def mixed(before: int, after: int) -> nn.Sequential:
+def mixed(channels: int) -> nn.Sequential:
     """A 3 x 3 convolution with its norm."""
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=1, bias=False), nn.GroupNorm(CROP_GROUPS, after), nn.ReLU()
-    )
-
-
-def doubled(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-    """Twice as many rows and columns, bilinear."""
-    return nn.functional.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
+    convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(CROP_GROUPS, channels), nn.ReLU())
 
 
 class CropHead(nn.Module):
-    """Features res2..res5 of crops to features of stride 4: tokens of stride 16 that see each other, then two finer
-    steps.
+    """Features res2..res5 of crops to stride 4: tokens of stride 16 that see each other, then two finer steps.
 
     Args:
         spec: `head_convs` token blocks; `head_channels` at the end, twice as many inside.
@@ -122,13 +118,11 @@ class CropHead(nn.Module):
         width, out = 2 * spec.head_channels, spec.head_channels
         self.context = spec.head_context
         self.deep, self.middle = nn.Conv2d(channels["res5"], width, 1), nn.Conv2d(channels["res4"], width, 1)
-        self.tokens = (
-            nn.Sequential(*(TokenBlock(width) for _ in range(spec.head_convs))) if spec.head_context else nn.Identity()
-        )
-        self.start = mixed(width, width)
-        self.fine8, self.mix8 = nn.Conv2d(channels["res3"], width, 1), mixed(width, width)
+        self.tokens = nn.Sequential(*(TokenBlock(width) for _ in range(spec.head_convs * spec.head_context)))
+        self.start = mixed(width)
+        self.fine8, self.mix8 = nn.Conv2d(channels["res3"], width, 1), mixed(width)
         self.narrow, self.fine4 = nn.Conv2d(width, out, 1), nn.Conv2d(channels["res2"], out, 1)
-        self.mix4 = mixed(out, out)
+        self.mix4 = mixed(out)
 
     def forward(self, levels: Features) -> Float[Tensor, "n c h4 w4"]:
         """Features of stride 4."""
@@ -136,11 +130,8 @@ class CropHead(nn.Module):
         if self.context:
             count, width, rows, columns = maps.shape
             codes = place_codes(rows, columns, width, maps).flatten(0, 1)
-            maps = (
-                self.tokens(maps.flatten(2).transpose(1, 2) + codes)
-                .transpose(1, 2)
-                .reshape(count, width, rows, columns)
-            )
+            tokens = self.tokens(maps.flatten(2).transpose(1, 2) + codes)
+            maps = tokens.transpose(1, 2).reshape(count, width, rows, columns)
         maps = self.mix8(doubled(maps) + self.fine8(levels["res3"]))
         return self.mix4(doubled(self.narrow(maps)) + self.fine4(levels["res2"]))
 
@@ -150,23 +141,19 @@ class Dp3dDenseROIHeads(StandardROIHeads):
     """Boxes as Faster R-CNN finds them; dense maps for any boxes, in training and at inference alike."""
 
     @configurable
-    def __init__(self, *, dense: dict[str, nn.Module | None], dense_levels: list[str], **box_branch) -> None:
+    def __init__(self, *, dense: dict[str, nn.Module], dense_levels: list[str], **box_branch) -> None:
         super().__init__(**box_branch)
         self.dense_levels = dense_levels
         for name, module in dense.items():
-            if module is not None:
-                setattr(self, name, module)
+            self.add_module(name, module)
 
     @classmethod
     def from_config(cls, cfg, input_shape) -> dict:
         """detectron2's own arguments and the dense branch of `cfg.MODEL.DP3D_SPEC`."""
         arguments = super().from_config(cfg, input_shape)
-        levels = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
-        strides = {name: input_shape[name].stride for name in levels}
-        (spec,) = cfg.MODEL.DP3D_SPEC
-        arguments["dense"] = dense_branch(spec, strides)
-        arguments["dense_levels"] = levels
-        return arguments
+        levels, (spec,) = list(cfg.MODEL.ROI_HEADS.IN_FEATURES), cfg.MODEL.DP3D_SPEC
+        dense = dense_branch(spec, {name: input_shape[name].stride for name in levels})
+        return arguments | {"dense": dense, "dense_levels": levels}
 
     def densepose_outputs(self, features: Features, boxes: list[Float[Tensor, "n 4"]]) -> Outputs:
         """Dense maps of the given boxes, image after image.
@@ -178,8 +165,7 @@ class Dp3dDenseROIHeads(StandardROIHeads):
         return self.dense_maps(self.pooled(features, boxes))
 
     def pooled(self, features: Features, boxes: list[Float[Tensor, "n 4"]]) -> Float[Tensor, "boxes c side side"]:
-        """What the dense head sees of each box: features of stride 4, computed once for all boxes, and a piece for each
-        box."""
+        """What the dense head sees of each box: a piece of the features of stride 4, computed once for all boxes."""
         levels = [features[name] for name in self.dense_levels]
         if hasattr(self, "decoder"):
             levels = [self.decoder(features)]
@@ -190,25 +176,20 @@ class Dp3dDenseROIHeads(StandardROIHeads):
         return self.densepose_predictor(self.densepose_head(pooled))
 
 
-def dense_branch(spec: ModelSpec, strides: dict[str, int]) -> dict[str, nn.Module | None]:
+def dense_branch(spec: ModelSpec, strides: dict[str, int]) -> dict[str, nn.Module]:
     """The modules of the dense branch under the names that published weights use."""
+    branch: dict[str, nn.Module] = {}
     if spec.crop_side:
-        return {
-            "densepose_head": CropHead(spec, level_channels(spec.trunk)),
-            "densepose_predictor": dense_predictor(spec),
-            "embedder": Embedder(spec),
-        }
-    scales = [1 / COMMON_STRIDE] if spec.decoder else [1 / stride for stride in strides.values()]
-    in_channels = spec.decoder_out if spec.decoder else spec.fpn_channels
-    return {
-        "decoder": Decoder(strides, spec.fpn_channels, spec.decoder_channels, spec.decoder_out)
-        if spec.decoder
-        else None,
-        "densepose_pooler": ROIPooler(spec.pool_size, scales, sampling_ratio=2, pooler_type=spec.pooling),
-        "densepose_head": ConvHead(spec, in_channels),
-        "densepose_predictor": dense_predictor(spec),
-        "embedder": Embedder(spec) if spec.kind == "cse" else None,
-    }
+        branch["densepose_head"] = CropHead(spec, backbones.level_channels(spec.trunk))
+    else:
+        scales, channels = [1 / stride for stride in strides.values()], spec.fpn_channels
+        if spec.decoder:
+            branch["decoder"] = Decoder(strides, channels, spec.decoder_channels, spec.decoder_out)
+            scales, channels = [1 / COMMON_STRIDE], spec.decoder_out
+        branch["densepose_pooler"] = ROIPooler(spec.pool_size, scales, sampling_ratio=2, pooler_type=spec.pooling)
+        branch["densepose_head"] = ConvHead(spec, channels)
+    branch["densepose_predictor"] = EmbeddingPredictor(spec) if spec.kind == "cse" else ChartPredictor(spec)
+    return branch | ({"embedder": Embedder(spec)} if spec.kind == "cse" else {})
 
 
 ANCHORS = {"p2": 32, "p3": 64, "p4": 128, "p5": 256, "p6": 512}  # sides, pixels; halved where the finest level is p3
@@ -243,10 +224,8 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
             boxes: of each image [m, 4] xyxy, pixels.
             classes: of each box.
         """
-        size = tuple(images.shape[-2:])
-        truth = [
-            Instances(size, gt_boxes=Boxes(own), gt_classes=kinds) for own, kinds in zip(boxes, classes, strict=True)
-        ]
+        size, pairs = tuple(images.shape[-2:]), zip(boxes, classes, strict=True)
+        truth = [Instances(size, gt_boxes=Boxes(own), gt_classes=kinds) for own, kinds in pairs]
         with EventStorage():
             proposals, losses = self.proposal_generator(ImageList(images, [size] * len(images)), features, truth)
             proposals = self.roi_heads.label_and_sample_proposals(proposals, truth)
@@ -269,10 +248,6 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
         """The trunk's levels of normalised square crops, for networks with a crop_side."""
         return self.backbone.bottom_up(crops)
 
-    def look_again(self, crops: Float[Tensor, "n 3 side side"]) -> Outputs:
-        """Dense maps of normalised square crops: the trunk's second look."""
-        return self.roi_heads.dense_maps(self.crop_levels(crops))
-
 
 def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:
     """A network with random weights and empty mesh functions; `device="meta"` gives shapes without memory."""
@@ -286,34 +261,22 @@ def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:
 def configuration(spec: ModelSpec, device: str) -> CfgNode:
     """The detectron2 settings of a specification."""
     cfg = get_cfg()
-    model = cfg.MODEL
+    model, levels = cfg.MODEL, spec.levels
     model.DP3D_SPEC, model.DEVICE, model.MASK_ON = (spec,), device, False  # a tuple: settings hold no objects
     model.PIXEL_MEAN, model.PIXEL_STD = list(spec.pixel_mean), list(spec.pixel_std)
     cfg.TEST.DETECTIONS_PER_IMAGE = spec.detections
-    _set_backbone(model, spec)
-    _set_boxes(model, spec)
-    return cfg
-
-
-def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
-    narrow = build_dp3d_narrow_resnet_fpn.__name__ if spec.depth in BLOCKS else "build_resnet_fpn_backbone"
-    model.BACKBONE.NAME = narrow if spec.trunk == "resnet" else build_dp3d_efficientnet_fpn.__name__
-    model.BACKBONE.FREEZE_AT = 0 if spec.trainable else 2
+    narrow = "build_dp3d_narrow_resnet_fpn" if spec.depth in backbones.BLOCKS else "build_resnet_fpn_backbone"
+    model.BACKBONE.NAME = narrow if spec.trunk == "resnet" else "build_dp3d_efficientnet_fpn"
+    model.BACKBONE.FREEZE_AT = 2 if spec.norm == "FrozenBN" else 0
     resnets = model.RESNETS
     resnets.DEPTH, resnets.NORM, resnets.STRIDE_IN_1X1 = spec.depth, spec.norm, spec.stride_in_1x1
     resnets.STEM_OUT_CHANNELS, resnets.RES2_OUT_CHANNELS = spec.stem_channels, spec.res2_channels
     resnets.WIDTH_PER_GROUP = spec.group_width
-    resnets.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-    model.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    resnets.OUT_FEATURES = model.FPN.IN_FEATURES = list(backbones.LEVELS)
     model.FPN.OUT_CHANNELS = spec.fpn_channels
-
-
-def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
-    levels = spec.levels
     model.RPN.IN_FEATURES = [*levels, "p6"]
-    model.ANCHOR_GENERATOR.SIZES = [
-        [ANCHORS[name] * ANCHORS["p2"] // ANCHORS[levels[0]]] for name in model.RPN.IN_FEATURES
-    ]
+    finest = ANCHORS[levels[0]] // ANCHORS["p2"]
+    model.ANCHOR_GENERATOR.SIZES = [[ANCHORS[name] // finest] for name in model.RPN.IN_FEATURES]
     model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST = spec.proposals
     model.RPN.PRE_NMS_TOPK_TRAIN, model.RPN.POST_NMS_TOPK_TRAIN = spec.training_proposals
     heads, box = model.ROI_HEADS, model.ROI_BOX_HEAD
@@ -322,3 +285,4 @@ def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
     heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST = spec.score_threshold, spec.nms_threshold
     box.NAME, box.NUM_FC, box.FC_DIM = "FastRCNNConvFCHead", 2, spec.box_fc
     box.POOLER_RESOLUTION, box.POOLER_SAMPLING_RATIO, box.POOLER_TYPE = 7, 2, spec.pooling
+    return cfg

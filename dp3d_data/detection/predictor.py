@@ -12,19 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torchvision.ops import nms
 
-from dp3d_data.detection.crops import (
-    SOURCE_SIDE,
-    Pass,
-    Pixels,
-    Prepared,
-    Square,
-    crop_of,
-    network_size,
-    part_of_maps,
-    region_of,
-    resized,
-    square_of,
-)
+from dp3d_data.detection import crops
+from dp3d_data.detection.crops import Pass, Pixels, Prepared, Square
 from dp3d_data.detection.dense_layers import Outputs
 from dp3d_data.detection.detections import WITHIN, RawDetection, once, tightened
 from dp3d_data.detection.network import Dp3dDenseRCNN, Features
@@ -130,9 +119,8 @@ class DensePredictor:
             UsageError: the network has no mesh for this class.
         """
         if class_id not in self.mesh_of:
-            raise UsageError(
-                f"{self.spec.name} has no mesh for class {class_id}", expected=self.mesh_of or "a CSE model"
-            )
+            expected = self.mesh_of or "a CSE model"
+            raise UsageError(f"{self.spec.name} has no mesh for class {class_id}", expected=expected)
         mesh = self.mesh_of[class_id]
         if mesh not in self._vertices:
             with torch.no_grad():
@@ -141,11 +129,7 @@ class DensePredictor:
         return self._vertices[mesh]
 
     def class_of(self, category: str) -> int:
-        """The class that stands for a category.
-
-        Raises:
-            UsageError: this network does not know it.
-        """
+        """The class that stands for a category; see `class_and_mesh`."""
         return class_and_mesh(self.spec, category)[0]
 
     def prepare(self, image: Pixels) -> Prepared:
@@ -160,14 +144,13 @@ class DensePredictor:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ShapeError("an image to look at is [H, W, 3] uint8, BGR", got=f"{list(image.shape)} {image.dtype}")
         height, width = image.shape[:2]
-        size = network_size(height, width, self.spec.min_side, self.spec.max_side)
+        size = crops.network_size(height, width, self.spec.min_side, self.spec.max_side)
         step = self.network.backbone.size_divisibility
         shape = (size[0] + -size[0] % step, size[1] + -size[1] % step)
-        source = None
-        if self.spec.crop_side:
-            most = SOURCE_SIDE / max(height, width)
-            source = image if most >= 1 else resized(image, (max(1, round(height * most)), max(1, round(width * most))))
-        return Prepared(resized(image, size), height, width, shape, source)
+        source = image if self.spec.crop_side else None
+        if source is not None and (most := crops.SOURCE_SIDE / max(height, width)) < 1:
+            source = crops.resized(image, (max(1, round(height * most)), max(1, round(width * most))))
+        return Prepared(crops.resized(image, size), height, width, shape, source)
 
     def predict(
         self,
@@ -197,15 +180,12 @@ class DensePredictor:
         score: float = 0.5,
         classes: Iterable[int] | None = None,
     ) -> list[list[RawDetection]]:
-        """Objects of several photographs; those that come to the same shape share one pass.
-
-        Raises:
-            ShapeError: not images, or boxes that are none.
-        """
+        """Objects of several photographs, as `predict`; those that come to the same shape share one pass."""
         given = list(boxes) if boxes is not None else [None] * len(images)
         wanted = None if classes is None else sorted(set(classes))
         for each in given:
-            _require_boxes(each)
+            if each is not None and (np.ndim(each) != 2 or np.shape(each)[1] != 4):
+                raise ShapeError("boxes are rows of x0, y0, x1, y1", got=list(np.shape(each)), expected="[N, 4]")
         photographs = [image if isinstance(image, Prepared) else self.prepare(image) for image in images]
         results: list[list[RawDetection]] = [[] for _ in images]
         for shape in dict.fromkeys(one.shape for one in photographs):
@@ -219,29 +199,25 @@ class DensePredictor:
         again = self.spec.crop_side > 0
         look = partial(self._pass, photographs, score if self.recogniser is None else halved(score))
         found = self._boxes(look, given, photographs, score, wanted)
-        placed = [
-            boxes if boxes is not None else _clipped(own.cpu().numpy() / photograph.scale, photograph)
-            for (own, _, _), boxes, photograph in zip(found, given, photographs, strict=True)
-        ]
-        squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
+        placed = list(given)
+        for k, photograph in enumerate(photographs):
+            if given[k] is None:
+                own = found[k][0].cpu().numpy() / photograph.scale
+                placed[k] = np.clip(own, 0, [photograph.width, photograph.height] * 2)
+        squares = [[crops.square_of(box) for box in boxes] for boxes in placed] if again else None
         scores = [value for _, own, _ in found for value in own.tolist()]
         if squares:
-            asked = [
-                None if boxes is not None else kind
-                for (_, _, kinds), boxes in zip(found, given, strict=True)
-                for kind in kinds.tolist()
-            ]
+            asked: list[int | None] = []
+            for (_, _, kinds), boxes in zip(found, given, strict=True):
+                asked += kinds.tolist() if boxes is None else [None] * len(kinds)
             judged = iter(self._dense_again(photographs, squares, scores, asked))
         else:
             judged = zip(scores, self._dense(look().features, [own for own, _, _ in found]), strict=True)
         answers = []
         for number, ((_, _, kinds), boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
-            regions = (
-                [region_of(square, photograph.width, photograph.height) for square in squares[number]]
-                if squares
-                else boxes
-            )
-            own = []
+            regions, own = boxes, []
+            if squares:
+                regions = [crops.region_of(square, photograph.width, photograph.height) for square in squares[number]]
             for box, region, kind in zip(boxes, regions, kinds.tolist(), strict=True):
                 if (seen := next(judged)) is not None:
                     value, maps = seen
@@ -259,9 +235,8 @@ class DensePredictor:
         if self._last and key == (self._last[0].score, *map(id, self._last[0].photographs)):
             return self._last[0]
         self._last.clear()  # two passes would need twice the memory
-        inputs = torch.cat([self._input(one.pixels) for one in photographs]).contiguous(
-            memory_format=self.memory_format
-        )
+        inputs = torch.cat([self._input(one.pixels) for one in photographs])
+        inputs = inputs.contiguous(memory_format=self.memory_format)
         with self._autocast():
             features = self.backbone(inputs)
         self._last.append(Pass(photographs, score, inputs, {name: level.float() for name, level in features.items()}))
@@ -285,11 +260,9 @@ class DensePredictor:
         found = []
         for boxes, photograph, instances in zip(given, photographs, detected, strict=True):
             if boxes is not None:
-                own = torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4) * photograph.scale).to(
-                    self.device
-                )
+                own = torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4) * photograph.scale)
                 kind = torch.full((len(own),), wanted[0] if wanted else 0)
-                found.append((own, torch.ones(len(own)), kind))
+                found.append((own.to(self.device), torch.ones(len(own)), kind))
                 continue
             keep = instances.scores >= score
             for kind in instances.pred_classes.unique().tolist():
@@ -305,8 +278,7 @@ class DensePredictor:
         return found
 
     def _dense(self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor]) -> list[Arrays]:
-        """Dense maps of each box of a pass, image after image; the head sees a few at a time, images without boxes not
-        at all."""
+        """Dense maps of each box of a pass, image after image; the head sees a few at a time."""
         members = [index for index, own in enumerate(boxes) if len(own)]
         if not members:
             return []
@@ -334,12 +306,12 @@ class DensePredictor:
         answers = list[tuple[float, Arrays] | None]()
         for first in range(0, len(wanted), BOXES_AT_ONCE):
             part = slice(first, first + BOXES_AT_ONCE)
-            crops = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in wanted[part]])
-            levels = self._crop_levels(crops)
+            cut = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in wanted[part]])
+            levels = self._crop_levels(cut)
             values = self._recognised(levels["res5"], scores[part], kinds[part])
             kept = [k for k, value in enumerate(values) if value is not None]
             levels = {name: level[kept] for name, level in levels.items()}
-            maps = iter(self._crop_maps(levels, crops[kept], [wanted[first + k] for k in kept]) if kept else ())
+            maps = iter(self._crop_maps(levels, cut[kept], [wanted[first + k] for k in kept]) if kept else ())
             answers += [None if value is None else (value, next(maps)) for value in values]
         return answers
 
@@ -360,24 +332,23 @@ class DensePredictor:
         known = self.recogniser is not None and self.mesh_of.get(kind) == self.recogniser.mesh
         return self.recogniser if known else None
 
-    def _crop_maps(self, levels: Features, crops: torch.Tensor, chunk: list[tuple[Prepared, Square]]) -> list[Arrays]:
-        """Dense maps of each crop, with those of its mirror image where that is looked at too, read where the crop lies
-        in the image."""
+    def _crop_maps(self, levels: Features, cut: torch.Tensor, chunk: list[tuple[Prepared, Square]]) -> list[Arrays]:
+        """Dense maps of each crop, and of its mirror image where asked for, read where the crop lies in the image."""
         outputs = self._maps(levels)
         if self.symmetry is not None:
-            other = {name: maps.flip(3) for name, maps in self._maps(self._crop_levels(crops.flip(3))).items()}
+            other = {name: maps.flip(3) for name, maps in self._maps(self._crop_levels(cut.flip(3))).items()}
             outputs["coarse_segm"] = (outputs["coarse_segm"] + other["coarse_segm"]) / 2
             outputs["embedding"] = torch.cat([outputs["embedding"], other["embedding"]], dim=1)
         for name, whole in outputs.items():
             outputs[name] = torch.stack([
-                part_of_maps(maps, square, region_of(square, photograph.width, photograph.height))
+                crops.part_of_maps(maps, square, crops.region_of(square, photograph.width, photograph.height))
                 for maps, (photograph, square) in zip(whole.float(), chunk, strict=True)
             ])  # fmt: skip
         return _each(outputs)
 
-    def _crop_levels(self, crops: Float[torch.Tensor, "n 3 side side"]) -> Features:
+    def _crop_levels(self, cut: Float[torch.Tensor, "n 3 side side"]) -> Features:
         with self._autocast():
-            return self.network.crop_levels(crops.contiguous(memory_format=self.memory_format))
+            return self.network.crop_levels(cut.contiguous(memory_format=self.memory_format))
 
     def _maps(self, levels: Features) -> Outputs:
         with self._autocast():
@@ -385,27 +356,15 @@ class DensePredictor:
 
     def _crop(self, photograph: Prepared, square: Square) -> Pixels:
         if photograph.source is None:
-            raise ShapeError(
-                "a photograph prepared for another network", expected="what prepare of this predictor gives"
-            )
+            expected = "what prepare of this predictor gives"
+            raise ShapeError("a photograph prepared for another network", expected=expected)
         scale = photograph.source.shape[1] / photograph.width
-        left, top, extent = square
-        return crop_of(
-            photograph.source, (scale * left, scale * top, scale * extent), self.spec.crop_side, self.spec.pixel_mean
-        )
+        left, top, extent = (scale * value for value in square)
+        return crops.crop_of(photograph.source, (left, top, extent), self.spec.crop_side, self.spec.pixel_mean)
 
     def _autocast(self) -> torch.autocast:
         kind = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, kind or torch.bfloat16, enabled=kind is not None)
-
-
-def _require_boxes(boxes: Boxes | None) -> None:
-    if boxes is not None and (np.ndim(boxes) != 2 or np.shape(boxes)[1] != 4):
-        raise ShapeError("boxes are rows of x0, y0, x1, y1", got=list(np.shape(boxes)), expected="[N, 4]")
-
-
-def _clipped(boxes: Boxes, photograph: Prepared) -> Boxes:
-    return np.clip(boxes, 0, [photograph.width, photograph.height] * 2)
 
 
 def _each(outputs: Outputs) -> list[Arrays]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from functools import lru_cache
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import nn
 
 from dp3d_data.detection.zoo import RECOGNITION
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.files import DAMAGE
 
 NAMES = ("trunk", "mesh", "likeness", "members", "bias", "offsets", "widen", "widen_scale", "classes", "classes_scale")
 
@@ -95,15 +94,8 @@ def recogniser_of(trunk: nn.Module) -> Recogniser | None:
     if str(stored["trunk"]) != trunk_digest(trunk):
         return None
     widen, classes = (stored[name] * stored[f"{name}_scale"][:, None] for name in ("widen", "classes"))
-    return Recogniser(
-        widen,
-        stored["bias"],
-        classes,
-        stored["offsets"],
-        stored["members"],
-        str(stored["mesh"]),
-        float(stored["likeness"]),
-    )
+    arrays = widen, stored["bias"], classes, stored["offsets"], stored["members"]
+    return Recogniser(*arrays, str(stored["mesh"]), float(stored["likeness"]))
 
 
 @lru_cache(maxsize=1)
@@ -111,5 +103,5 @@ def _stored() -> dict[str, np.ndarray]:
     try:
         with np.load(RECOGNITION, allow_pickle=False) as file:
             return {name: file[name] for name in NAMES}
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, BadZipFile) as error:
+    except DAMAGE as error:
         raise InputCorrupt("not the shipped recogniser", path=RECOGNITION, hint="install dp3d anew") from error

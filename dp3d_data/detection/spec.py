@@ -41,7 +41,7 @@ class ModelSpec:
         decoder: merge p2..p5 to stride 4 before pooling.
         decoder_channels, decoder_out: widths inside and at the end of the decoder.
         head: "conv" or "deeplab"; non_local adds an attention block to the second. "crop" goes with crop_side.
-        head_convs, head_channels, head_kernel: convolutions of the dense head; token blocks of a "crop" head.
+        head_convs, head_channels: convolutions of the dense head; token blocks of a "crop" head.
         head_context: whether the cells of a "crop" head see the whole crop.
         head_norm: GroupNorm in a "conv" head; "deeplab" always has it.
         pool_size: side of the pooled map; predictions are four times as wide.
@@ -89,7 +89,6 @@ class ModelSpec:
     non_local: bool = False
     head_convs: int = 8
     head_channels: int = 512
-    head_kernel: int = 3
     head_context: bool = True
     head_norm: bool = False
     pool_size: int = 28
@@ -106,19 +105,13 @@ class ModelSpec:
     pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def looking_at(self, side: int) -> ModelSpec:
-        """The same network for images whose shortest side is scaled to so many pixels; the longest one's limit goes
-        along."""
+        """The same network for images whose shortest side is scaled to so many pixels, and the longest one's limit."""
         return replace(self, min_side=side, max_side=round(self.max_side * side / self.min_side))
 
     @property
     def num_classes(self) -> int:
         """Classes of the box branch: one per mesh and the others, one where there is no mesh."""
         return max(1, len(self.class_to_mesh) + self.other_classes)
-
-    @property
-    def trainable(self) -> bool:
-        """Whether the norms of the backbone learn."""
-        return self.norm != "FrozenBN"
 
     @property
     def levels(self) -> list[str]:
@@ -137,11 +130,9 @@ def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
         if category == "person":
             return 0, ""
         raise UsageError(f"{spec.name} knows people only", got=category, hint="choose a CSE model: dp3d-data zoo list")
-    own = next(
-        (number for number, name in spec.class_names.items() if name == category and number in spec.class_to_mesh), None
-    )
-    if own is not None:
-        return own, spec.class_to_mesh[own]
+    for number, name in spec.class_names.items():
+        if name == category and number in spec.class_to_mesh:
+            return number, spec.class_to_mesh[number]
     names = {name for name in (entry.template, entry.mesh_4k, entry.mesh_16k) if name}
     for class_id, mesh in spec.class_to_mesh.items():
         if mesh in names:
@@ -149,16 +140,11 @@ def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
     held = sorted(names & set(spec.mesh_sizes))
     if held and spec.num_classes == 1:
         return 0, held[0]
+    ours = {mesh for one in CATEGORIES.values() for mesh in (one.template, one.mesh_4k, one.mesh_16k)}
     mesh = spec.class_to_mesh.get(0, "")
-    if spec.num_classes == 1 and mesh not in _meshes_of_categories():  # trained by the user, on a template of their own
+    if spec.num_classes == 1 and mesh not in ours:  # trained by the user, on a template of their own
         return 0, mesh
-    if entry.class_id is not None and spec.class_to_mesh.get(entry.class_id) not in {None, *_meshes_of_categories()}:
+    if entry.class_id is not None and spec.class_to_mesh.get(entry.class_id) not in {None, *ours}:
         return entry.class_id, spec.class_to_mesh[entry.class_id]  # carried to the user's own: dp3d-data template adopt
-    known = ", ".join(sorted(spec.class_to_mesh.values()))
-    raise UsageError(
-        f"{spec.name} does not know {category!r}", expected=f"one of its meshes: {known}", hint="dp3d-data zoo list"
-    )
-
-
-def _meshes_of_categories() -> set[str | None]:
-    return {mesh for entry in CATEGORIES.values() for mesh in (entry.template, entry.mesh_4k, entry.mesh_16k)}
+    expected = "one of its meshes: " + ", ".join(sorted(spec.class_to_mesh.values()))
+    raise UsageError(f"{spec.name} does not know {category!r}", expected=expected, hint="dp3d-data zoo list")

@@ -1,5 +1,4 @@
-"""Weights read without running anything, into networks and out of them: strict names and shapes; and what they know of
-a mesh's vertices."""
+"""Weights read without running anything, into networks and out of them: strict names and shapes."""
 
 from __future__ import annotations
 
@@ -35,15 +34,14 @@ class Checkpoint:
     state: dict[str, torch.Tensor]
     notes: dict[str, Any]
 
-    @property
-    def shapes(self) -> Shapes:
-        """The shape of every array, by name."""
-        return {name: tuple(value.shape) for name, value in self.state.items()}
+
+def shapes_of(state: Mapping[str, torch.Tensor]) -> Shapes:
+    """The shape of every array, by name."""
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 def template_hash(notes: Mapping[str, Any], mesh: str) -> str:
-    """Content hash that notes give for the template of a mesh; those of a single mesh may give one for all. Empty where
-    there is none."""
+    """Content hash that notes give for the template of a mesh, or for all; empty where there is none."""
     hashes = notes.get("template_hashes")
     return str((hashes.get(mesh) if isinstance(hashes, Mapping) else "") or notes.get("template_hash", ""))
 
@@ -59,7 +57,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     require_no_pointer(path, "file of weights")
-    content = _read_torch(path) if _is_torch(path) else read_pickle(path)
+    with open(path, "rb") as stream:
+        start = stream.read(32)
+    if start[:4] != b"PK\x03\x04" and start[:1] != b"\x80":
+        raise CheckpointError("not a checkpoint", got=described(path), expected=EXPECTED, path=path)
+    # A zip, or an old torch file: a pickle whose first object is torch's magic number.
+    is_torch = start[:1] == b"P" or b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in start
+    content = _read_torch(path) if is_torch else read_pickle(path)
     state = content.get("model", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError("no state dict in this file", got=type(content).__name__, expected=EXPECTED, path=path)
@@ -68,36 +72,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(tensors, dict(notes))
 
 
-def _is_torch(path: Path) -> bool:
-    """A zip, or an old torch file: a pickle whose first object is torch's magic number."""
-    with open(path, "rb") as stream:
-        start = stream.read(4)
-    if start == b"PK\x03\x04":
-        return True
-    if start[:1] != b"\x80":
-        raise CheckpointError("not a checkpoint", got=described(path), expected=EXPECTED, path=path)
-    with open(path, "rb") as stream:
-        return b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in stream.read(32)
-
-
 def _read_torch(path: Path) -> Any:
     check_archive(path, "file of weights")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "weights_only" in str(error).lower():
-            reason = refused_global(error) or str(error).splitlines()[0]
-            expected = "tensors and plain containers"
-            raise UnsafePickle(
-                "this file asks for more than tensors", got=reason, expected=expected, path=path
-            ) from None
-        raise CheckpointError(
-            "not a whole file of weights", got=described(path), expected=EXPECTED, path=path
-        ) from error
     except DAMAGE as error:
-        raise CheckpointError(
-            "not a whole file of weights", got=described(path), expected=EXPECTED, path=path
-        ) from error
+        said = str(error)
+        if isinstance(error, pickle.UnpicklingError) and ("Unsupported" in said or "weights_only" in said.lower()):
+            what, got = "this file asks for more than tensors", refused_global(error) or said.splitlines()[0]
+            raise UnsafePickle(what, got=got, expected="tensors and plain containers", path=path) from None
+        what = "not a whole file of weights"
+        raise CheckpointError(what, got=described(path), expected=EXPECTED, path=path) from error
 
 
 def _tensor(name: str, value: Any, path: Path) -> torch.Tensor:
@@ -106,9 +91,8 @@ def _tensor(name: str, value: Any, path: Path) -> torch.Tensor:
     elif isinstance(value, (int, float, np.number)):
         value = torch.tensor(value)
     if not isinstance(value, torch.Tensor):
-        raise CheckpointError(
-            "a state dict holds arrays only", got=f"{name}: {type(value).__name__}", expected=EXPECTED, path=path
-        )
+        got = f"{name}: {type(value).__name__}"
+        raise CheckpointError("a state dict holds arrays only", got=got, expected=EXPECTED, path=path)
     return value.float() if value.is_floating_point() else value
 
 
@@ -137,15 +121,13 @@ def fill(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, path: 
         CheckpointError: a weight is not finite, or embeddings are zero, not finite or all equal.
     """
     state = {name: value for name, value in checkpoint.state.items() if not name.startswith(CONSTANTS)}
-    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in state.items()}
+    own, given = shapes_of(network.state_dict()), shapes_of(state)
     if own != given:
         raise mismatch(given, spec, path, own)
     broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError("weights that are not finite", got=_few(broken), expected="finite numbers", path=path)
-    shapes_only = next(network.parameters()).is_meta
-    network.load_state_dict(state, strict=True, assign=shapes_only)
+    network.load_state_dict(state, strict=True, assign=next(network.parameters()).is_meta)
     check_embeddings(network, spec, path)
 
 
@@ -171,8 +153,7 @@ def fill_grown(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, 
 
 def mismatch(given: Shapes, spec: ModelSpec, path: str | Path, own: Shapes | None = None) -> WeightsMismatch:
     """The error that says how a state dict differs from a network and where it belongs."""
-    if own is None:
-        own = {name: tuple(value.shape) for name, value in build_network(spec, "meta").state_dict().items()}
+    own = own or shapes_of(build_network(spec, "meta").state_dict())
     missing, unexpected = sorted(set(own) - set(given)), sorted(set(given) - set(own))
     both = sorted(set(own) & set(given))
     other_shape = [f"{name} {list(given[name])} for {list(own[name])}" for name in both if own[name] != given[name]]
@@ -214,14 +195,12 @@ def check_embeddings(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) 
             found = "the same embedding for every vertex"
         else:
             continue
-        raise CheckpointError(
-            f"the vertex embeddings of {mesh} say nothing", got=found, expected="unit vectors that differ", path=path
-        )
+        what, expected = f"the vertex embeddings of {mesh} say nothing", "unit vectors that differ"
+        raise CheckpointError(what, got=found, expected=expected, path=path)
 
 
 def save_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path, small: bool = False, **notes: Any) -> None:
-    """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the
-    templates' hashes.
+    """Write half-precision weights with the names of network and meshes, the size of images, and the notes.
 
     Args:
         small: keep large matrices and filters in 8 bits, for half the space.
@@ -268,8 +247,6 @@ def _entry(checkpoint: Checkpoint, path: str | Path, mesh: str, name: str) -> np
     if key not in checkpoint.state:
         ends = (key.removeprefix(EMBEDDER).rpartition(".") for key in checkpoint.state if key.startswith(EMBEDDER))
         known = sorted({mesh for mesh, _, end in ends if end == "features"})
-        got = ", ".join(known) or "no mesh: not a CSE network"
-        raise CheckpointError(
-            f"these weights know no mesh {mesh!r}", got=got, hint="see which fit: dp3d-data zoo list", path=path
-        )
+        got, hint = ", ".join(known) or "no mesh: not a CSE network", "see which fit: dp3d-data zoo list"
+        raise CheckpointError(f"these weights know no mesh {mesh!r}", got=got, hint=hint, path=path)
     return checkpoint.state[key].numpy()

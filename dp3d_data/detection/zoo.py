@@ -1,5 +1,4 @@
-"""The table of networks, those published for DensePose and those of this project, and which of them a file of weights
-belongs to. Light to import."""
+"""The table of networks, DensePose's and this project's, and which one weights belong to. Light to import."""
 
 from __future__ import annotations
 
@@ -10,22 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dp3d_data.categories import CATEGORIES
 from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.errors import CheckpointError, InputMissing, UsageError
 
 PUBLISHER = "https://dl.fbaipublicfiles.com/densepose/"
-ANIMALS_4K = (
-    "bear_4936",
-    "cow_5002",
-    "cat_5001",
-    "dog_5002",
-    "elephant_5002",
-    "giraffe_5002",
-    "horse_5004",
-    "sheep_5004",
-    "zebra_5002",
-)
-ANIMALS_16K = tuple(name.replace("cat_5001", "cat_7466").replace("dog_5002", "dog_7466") for name in ANIMALS_4K)
+# In the order of their classes.
+ANIMALS_4K = tuple(entry.mesh_4k for entry in CATEGORIES.values() if entry.class_id is not None)
+ANIMALS_16K = tuple(entry.mesh_16k for entry in CATEGORIES.values() if entry.class_id is not None)
 BODY = "smpl_27554"
 
 # name without its prefix -> where its weights lie below cse/ (None: not published); a leading / leaves cse/ out
@@ -112,14 +103,9 @@ def _cse(name: str, where: str | None, meshes: tuple[str, ...], held: tuple[str,
     url = None
     if where is not None:
         url = PUBLISHER + (where[1:] if where.startswith("/") else f"cse/{name}/{where}") + ".pkl"
-    return ModelSpec(
-        name=f"cse/{name}",
-        class_to_mesh=dict(enumerate(meshes)),
-        mesh_sizes={mesh: int(mesh.rpartition("_")[2]) for mesh in held},
-        checkpoint_url=url,
-        note=note,
-        **_shape(name),
-    )
+    classes, sizes = dict(enumerate(meshes)), {mesh: int(mesh.rpartition("_")[2]) for mesh in held}
+    told: dict[str, Any] = {"class_to_mesh": classes, "mesh_sizes": sizes, "checkpoint_url": url, "note": note}
+    return ModelSpec(name=f"cse/{name}", **told, **_shape(name))
 
 
 def _chart(name: str, where: str) -> ModelSpec:
@@ -133,39 +119,6 @@ def _chart(name: str, where: str) -> ModelSpec:
         **_shape(name),
     )
     return replace(spec, coarse_channels=15, decoder=False, pool_size=14) if name.endswith("_legacy") else spec
-
-
-def _small(name: str, note: str, **shape: Any) -> ModelSpec:
-    """The networks that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four
-    convolutions, or as told."""
-    narrow = ModelSpec(
-        name=name,
-        class_to_mesh={0: "dog"},
-        mesh_sizes={"dog": 3123},
-        note=note,
-        depth=18,
-        stem_channels=32,
-        res2_channels=32,
-        stride_in_1x1=False,
-        norm="BN",
-        fpn_channels=64,
-        box_fc=256,
-        proposals=(300, 100),
-        training_proposals=(200, 100),
-        training_rois=32,
-        detections=20,
-        pooling="ROIAlignV2",
-        decoder_channels=64,
-        decoder_out=64,
-        head_convs=4,
-        head_channels=96,
-        head_norm=True,
-        embed_features=64,
-        min_side=192,
-        max_side=336,
-        pixel_std=(57.375, 57.12, 58.395),
-    )
-    return replace(narrow, **shape)
 
 
 ANIMALS = ModelSpec(
@@ -196,12 +149,37 @@ ANIMALS = ModelSpec(
     pixel_std=(128.0, 128.0, 128.0),
 )
 
-OWN = (
-    ANIMALS,
-    _small("narrow-18", "one kind, to train from nothing; small"),
-    _small("narrow-18-dl", "one kind, to train from nothing; atrous head", head="deeplab"),
-    _small("narrow-34-dl", "one kind, to train from nothing; larger", depth=34, head="deeplab", non_local=True),
+# A narrow ResNet-18 with FPN, decoder and a dense head of four convolutions.
+NARROW = ModelSpec(
+    name="narrow-18",
+    class_to_mesh={0: "dog"},
+    mesh_sizes={"dog": 3123},
+    note="one kind, to train from nothing; small",
+    depth=18,
+    stem_channels=32,
+    res2_channels=32,
+    stride_in_1x1=False,
+    norm="BN",
+    fpn_channels=64,
+    box_fc=256,
+    proposals=(300, 100),
+    training_proposals=(200, 100),
+    training_rois=32,
+    detections=20,
+    pooling="ROIAlignV2",
+    decoder_channels=64,
+    decoder_out=64,
+    head_convs=4,
+    head_channels=96,
+    head_norm=True,
+    embed_features=64,
+    min_side=192,
+    max_side=336,
+    pixel_std=(57.375, 57.12, 58.395),
 )
+ATROUS = replace(NARROW, name="narrow-18-dl", note="one kind, to train from nothing; atrous head", head="deeplab")
+LARGER = replace(ATROUS, name="narrow-34-dl", note="one kind, to train from nothing; larger", depth=34, non_local=True)
+OWN = (ANIMALS, NARROW, ATROUS, LARGER)
 
 
 FOLDER = Path(__file__).parent / "data"
@@ -243,8 +221,7 @@ MOST_CLASSES = 10_000
 
 
 def traits_of_state(shapes: Shapes) -> dict[str, Any]:
-    """What tells networks apart, by the names of `ModelSpec`, as a state dict shows it; zero or none where it shows
-    nothing."""
+    """What tells networks apart, by the names of `ModelSpec`, as a state dict shows it; zero where it does not."""
     cse = f"{DENSE}embed_lowres.weight" in shapes
     coarse = shapes.get(f"{DENSE}coarse_segm_lowres.weight" if cse else f"{DENSE}ann_index_lowres.weight", (0, 0))
     uv = "indep_aniso" if f"{DENSE}kappa_u_lowres.weight" in shapes else "iid_iso"
@@ -254,11 +231,14 @@ def traits_of_state(shapes: Shapes) -> dict[str, Any]:
         if name.startswith(EMBEDDER) and name.endswith(".features") and shape
     }
     classes = shapes.get("roi_heads.box_predictor.cls_score.weight", (1,))
+    trunk, depth = _trunk_and_depth(shapes)
+    deeplab = "roi_heads.densepose_head.ASPP.project.0.weight" in shapes
+    crop = "roi_heads.densepose_head.deep.weight" in shapes
     return dict(
-        trunk=_trunk(shapes),
+        trunk=trunk,
         kind="cse" if cse else "chart" if f"{DENSE}u_lowres.weight" in shapes else "",
-        depth=_depth(shapes),
-        head=_head(shapes),
+        depth=depth,
+        head="crop" if crop else "deeplab" if deeplab else "conv",
         non_local="roi_heads.densepose_head.NLBlock.theta.weight" in shapes,
         decoder="roi_heads.decoder.predictor.weight" in shapes,
         coarse_channels=coarse[1],
@@ -270,25 +250,13 @@ def traits_of_state(shapes: Shapes) -> dict[str, Any]:
     )
 
 
-def _head(shapes: Shapes) -> str:
-    if "roi_heads.densepose_head.deep.weight" in shapes:
-        return "crop"
-    return "deeplab" if "roi_heads.densepose_head.ASPP.project.0.weight" in shapes else "conv"
-
-
-def _trunk(shapes: Shapes) -> str:
+def _trunk_and_depth(shapes: Shapes) -> tuple[str, int]:
     blocks = [name for name in shapes if name.startswith(BLOCKS) and name.endswith("_project_conv.weight")]
-    return TRUNKS.get(len(blocks), "resnet")
-
-
-def _depth(shapes: Shapes) -> int:
-    if _trunk(shapes) != "resnet":
-        return 0
-    if "backbone.bottom_up.res4.22.conv3.weight" in shapes:
-        return 101
-    if "backbone.bottom_up.res2.0.conv3.weight" in shapes:
-        return 50
-    return 34 if "backbone.bottom_up.res4.5.conv2.weight" in shapes else 18
+    if len(blocks) in TRUNKS:
+        return TRUNKS[len(blocks)], 0
+    last = {101: "res4.22.conv3", 50: "res2.0.conv3", 34: "res4.5.conv2"}
+    held = (depth for depth, name in last.items() if f"backbone.bottom_up.{name}.weight" in shapes)
+    return "resnet", next(held, 18)
 
 
 def differing_traits(spec: ModelSpec, shapes: Shapes) -> list[str]:
@@ -315,7 +283,7 @@ def guess_spec(shapes: Shapes, notes: Mapping) -> ModelSpec | None:
 
 
 def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
-    """The specification with the shape, the meshes and the size of images that a file of this project was trained for.
+    """The specification with the shape, meshes and size of images that a file of this project was trained for.
 
     Raises:
         CheckpointError: a size, shape or number of classes that no training has.
@@ -323,12 +291,15 @@ def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
     if "min_side" in notes:
         low, high = notes["min_side"], notes.get("max_side")
         if not isinstance(low, int) or not isinstance(high, int) or not SMALLEST <= low <= high <= LARGEST:
-            raise CheckpointError(
-                "these weights name no size of images", got=(low, high), expected=f"{SMALLEST} to {LARGEST} pixels"
-            )
+            expected = f"{SMALLEST} to {LARGEST} pixels"
+            raise CheckpointError("these weights name no size of images", got=(low, high), expected=expected)
         spec = replace(spec, min_side=low, max_side=high)
-    if "shape" in notes:
-        spec = _of_shape(spec, notes["shape"])
+    shape = notes.get("shape", {})
+    known = isinstance(shape, Mapping) and all(value in SHAPE.get(name, ()) for name, value in shape.items())
+    if not known or (shape.get("trunk", spec.trunk) == "resnet") != (spec.trunk == "resnet"):
+        expected = f"one that {spec.name} can have"
+        raise CheckpointError("these weights name no shape of a network", got=shape, expected=expected)
+    spec = replace(spec, **shape)
     if "class_names" in notes:
         others = notes.get("other_classes", spec.other_classes)
         if not isinstance(others, int) or not 0 <= others <= MOST_CLASSES:
@@ -340,11 +311,3 @@ def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
         return spec
     classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}
     return replace(spec, class_to_mesh=classes, mesh_sizes=dict(notes["mesh_sizes"]))
-
-
-def _of_shape(spec: ModelSpec, shape: object) -> ModelSpec:
-    if isinstance(shape, Mapping) and all(value in SHAPE.get(name, ()) for name, value in shape.items()):
-        if (shape.get("trunk", spec.trunk) == "resnet") == (spec.trunk == "resnet"):
-            return replace(spec, **shape)
-    expected = f"one that {spec.name} can have"
-    raise CheckpointError("these weights name no shape of a network", got=shape, expected=expected)

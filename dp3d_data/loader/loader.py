@@ -1,5 +1,4 @@
-"""The loader: batches of shards for training, in an order that seed and epoch decide, on any threads and ranks; also
-for torch's own DataLoader."""
+"""The loader: batches of shards in an order that seed and epoch decide, on any threads and ranks; datasets of torch."""
 
 from __future__ import annotations
 
@@ -178,16 +177,8 @@ class Loader:
             memory = sum(source.sizes) * source.num_vertices * number <= MEMORY
         self.source: Source = CachedSource(source) if memory else source
         here, all_ranks = ranks_in_use()
-        self.order = Order(
-            self.source.sizes,
-            batch_size,
-            shuffle_buffer,
-            shuffle,
-            seed,
-            drop_last,
-            here if rank is None else rank,
-            all_ranks if ranks is None else ranks,
-        )
+        rank, ranks = here if rank is None else rank, all_ranks if ranks is None else ranks
+        self.order = Order(self.source.sizes, batch_size, shuffle_buffer, shuffle, seed, drop_last, rank, ranks)
         self.threads, self.sparse = threads, sparse
         self.epoch, self.batch = 0, 0
 
@@ -227,7 +218,7 @@ class Loader:
         first, place = divmod(step, len(self))
         return self.batches(job for epoch in count(first) for job in self.jobs(epoch, place if epoch == first else 0))
 
-    def jobs(self, epoch: int, first: int = 0, step: int = 1) -> Iterator[Job]:
+    def jobs(self, epoch: int, first: int, step: int = 1) -> Iterator[Job]:
         """Every `step`-th batch of an epoch from the first one on."""
         order = replace(self.order, epoch=epoch)
         return ((order, number) for number in range(first, len(order), step))
@@ -284,10 +275,9 @@ class Loader:
             FingerprintMismatch: other shards, split or settings, whose batches would not be those that are left.
         """
         if state["recipe"] != self.fingerprint:
+            got = state["recipe"]
             hint = "open the same shards with the same settings and ranks, or start at an epoch: set_epoch"
-            raise FingerprintMismatch(
-                "a state of other batches", got=state["recipe"], expected=self.fingerprint, hint=hint
-            )
+            raise FingerprintMismatch("a state of other batches", got=got, expected=self.fingerprint, hint=hint)
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 
 
@@ -313,8 +303,7 @@ HELD = 16
 
 
 class InstanceStream(IterableDataset):
-    """Batches for DataLoader(stream, batch_size=None, num_workers=...), the same and in the same order for any number
-    of workers.
+    """Batches for DataLoader(stream, batch_size=None, num_workers=...), the same for any number of workers.
 
     Worker w of W makes the batches w, w + W, ... of this rank. It is a Loader with its epochs, state and arguments; the
     state counts batches that the training has taken, so tell it: stream.load_state_dict(stream.state_after(batches)).

@@ -47,11 +47,9 @@ class Source(Protocol):
 
 
 class ShardSource:
-    """The row groups of a split, read through the page cache and decoded on each call.
+    """The row groups of a split, or of "all", read through the page cache and decoded on each call.
 
     Args:
-        reader: the shards.
-        split: a split, or "all".
         wanted: fields besides keypoints; see FIELDS.
 
     Raises:
@@ -68,7 +66,10 @@ class ShardSource:
         self._places: list[tuple[str, int]] = []
         sizes: list[int] = []
         for entry in entries:
-            rows = entry.get("row_groups") or self._row_groups(entry["name"])
+            rows = entry.get("row_groups")
+            if not rows:
+                footer = self._footer(entry["name"], reader.path(entry["name"]))
+                rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
             if sum(rows) != entry["instances"]:
                 got, path = f"{sum(rows)} instances in its row groups", self.reader.folder / entry["name"]
                 raise ShardError("not what the manifest says", got=got, expected=entry["instances"], path=path)
@@ -99,10 +100,6 @@ class ShardSource:
         except ShardError as error:
             raise ShardError(error.what, got=error.got, expected=error.expected, path=path) from error
 
-    def _row_groups(self, name: str) -> list[int]:
-        footer = self._footer(name, self.reader.path(name))
-        return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
-
     def _footer(self, name: str, path: Path) -> pq.FileMetaData:
         if name not in self._footers:
             with reading(path):
@@ -122,7 +119,8 @@ class TableSource:
         self.sizes: tuple[int, ...] = (len(table),)
         known = (table.intrinsics, table.true_vertices, table.true_scale, table.weights)
         arrays = (table.offsets, table.vertex_ids, table.keypoints, *(values for values in known if values is not None))
-        self.identity = fingerprint_of("arrays", len(table), [_digest(values) for values in arrays])
+        digests = [hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest() for values in arrays]
+        self.identity = fingerprint_of("arrays", len(table), digests)
 
     def read(self, group: int) -> InstanceTable:
         return self.table
@@ -155,7 +153,6 @@ class CachedSource:
     """A source whose groups stay in memory once they have been read, ragged: about 10 bytes for each visible vertex.
 
     Args:
-        source: what is read.
         most: groups that stay, those used last; None for all.
     """
 
@@ -195,19 +192,7 @@ class CachedSource:
 def open_source(
     shards: str | Path | ShardReader | Source, split: str, wanted: Sequence[str], cache: str | Path | None
 ) -> Source:
-    """What to load from: a split of shards, or the source itself.
-
-    Args:
-        cache: where files of a remote address are kept.
-
-    Raises:
-        InputMissing: no finished shards at this address.
-        UsageError, ShardError: see ShardSource.
-    """
+    """What to load from: a split of shards (see ShardReader and ShardSource), or the source itself."""
     if isinstance(shards, str | Path):
         shards = ShardReader(shards, cache)
     return ShardSource(shards, split, wanted) if isinstance(shards, ShardReader) else shards
-
-
-def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

@@ -1,5 +1,4 @@
-"""From a network's answer to template vertices: resize, nearest vertex, mean pixel of every vertex. Arrays in, arrays
-out."""
+"""From a network's answer to template vertices: resize, nearest vertex, mean pixel of each. Arrays in, arrays out."""
 
 from dp3d_data.matching.charts import ChartIndex
 from dp3d_data.matching.dense import (

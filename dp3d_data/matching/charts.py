@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
-from dp3d_data.errors import Dp3dError, InputCorrupt, ShapeError, TemplateError
+from dp3d_data.errors import InputCorrupt, ShapeError, TemplateError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE
 
@@ -34,21 +33,29 @@ def read_charts(path: str | Path, num_vertices: int = SMPL) -> ChartIndex:
         InputMissing: no such file.
         InputCorrupt: not such a file, or a pointer in its place.
     """
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
+
     path = Path(path)
     require_no_pointer(path, "file of charts", HINT)
-    arrays = _arrays(path)
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        shapes = {name: shape for name, shape, kind in whosmat(path) if kind in _NUMBERS}
+        missing = [name for name in NAMES if int(np.prod(shapes.get(name, (0,)))) not in range(1, MOST_NUMBERS)]
+        if missing:
+            raise ValueError("no " + ", ".join(missing))
+        arrays = loadmat(path, variable_names=NAMES)
         bodies = arrays["All_vertices"].ravel().astype(np.int64) - 1
         faces = arrays["All_Faces"].astype(np.int64).reshape(-1, 3) - 1
         places = np.stack([arrays[name].ravel() for name in ("All_U_norm", "All_V_norm")], axis=1)
         index = ChartIndex(places, bodies, faces, arrays["All_FaceIndices"].ravel().astype(np.int64), num_vertices)
-    except (ValueError, TypeError, Dp3dError) as error:
+    except (MatReadError, *DAMAGE) as error:
         got = getattr(error, "what", str(error))[:120]
         raise InputCorrupt("not the charts of a body", got=got, expected=EXPECTED, hint=HINT, path=path) from error
     if bodies.max() >= num_vertices:
-        raise InputCorrupt(
-            "charts of another body", got=f"vertex {bodies.max()}", expected=f"below {num_vertices}", path=path
-        )
+        got, expected = f"vertex {bodies.max()}", f"below {num_vertices}"
+        raise InputCorrupt("charts of another body", got=got, expected=expected, path=path)
     return index
 
 
@@ -59,30 +66,10 @@ def require_person(num_vertices: int) -> None:
         TemplateError: neither SMPL's mesh nor its subdivision.
     """
     if num_vertices not in (SMPL, SUBDIVIDED):
+        what, got = "charts name the vertices of another body", f"{num_vertices} vertices"
         expected = f"SMPL's {SMPL} vertices, or the {SUBDIVIDED} of its subdivision"
         hint = "make one of your SMPL file: dp3d-data body template FILE --name person"
-        raise TemplateError(
-            "charts name the vertices of another body", got=f"{num_vertices} vertices", expected=expected, hint=hint
-        )
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    from scipy.io import loadmat, whosmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes")
-        shapes = {name: shape for name, shape, kind in whosmat(path) if kind in _NUMBERS}
-        missing = [name for name in NAMES if int(np.prod(shapes.get(name, (0,)))) not in range(1, MOST_NUMBERS)]
-        if missing:
-            raise ValueError("no " + ", ".join(missing))
-        arrays = loadmat(path, variable_names=NAMES)
-        return {name: np.asarray(arrays[name]) for name in NAMES}
-    except (MatReadError, *DAMAGE, OSError, zlib.error) as error:
-        raise InputCorrupt(
-            "not the charts of a body", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path
-        ) from error
+        raise TemplateError(what, got=got, expected=expected, hint=hint)
 
 
 # Cells of the grid over each chart, points looked at in one go, and corners of which the nearest is chosen exactly.
@@ -119,7 +106,16 @@ class ChartIndex:
     ) -> None:
         self.places, self.bodies = np.asarray(places, dtype=np.float64), np.asarray(bodies, dtype=np.int64)
         self.faces, charts = np.asarray(faces, dtype=np.int64), np.asarray(charts, dtype=np.int64)
-        _check(self.places, self.bodies, self.faces, charts)
+        count, shapes = len(self.places), [each.shape for each in (self.places, self.bodies, self.faces, charts)]
+        if shapes != [(count, 2), (count,), (len(charts), 3), (len(charts),)] or not len(charts):
+            expected = "[S, 2], [S], [F, 3], [F]"
+            raise ShapeError("charts are seam vertices and triangles", got=tuple(shapes), expected=expected)
+        if self.faces.min() < 0 or self.faces.max() >= count or charts.min() < 1 or self.bodies.min() < 0:
+            got, expected = f"{self.faces.min()} .. {self.faces.max()}", f"0 .. {count - 1}"
+            raise ShapeError("a triangle with a corner that is none", got=got, expected=expected)
+        low, high = self.places.min(), self.places.max()
+        if not np.isfinite(self.places).all() or low < 0 or high > 1:
+            raise ShapeError("a place outside its chart", got=f"{low} .. {high}", expected="0 .. 1")
         self.num_vertices = int(self.bodies.max()) + 1 if num_vertices is None else num_vertices
         self.num_charts = int(charts.max())
         self._charts = {int(chart): _Chart(self.places, self.faces[charts == chart]) for chart in np.unique(charts)}
@@ -141,11 +137,8 @@ class ChartIndex:
         """
         labels, places = np.asarray(labels), np.asarray(places, dtype=np.float64)
         if labels.ndim != 1 or places.shape != (len(labels), 2):
-            raise ShapeError(
-                "one place for every label",
-                got=f"labels {labels.shape}, places {places.shape}",
-                expected="[N] and [N, 2]",
-            )
+            got = f"labels {labels.shape}, places {places.shape}"
+            raise ShapeError("one place for every label", got=got, expected="[N] and [N, 2]")
         unknown = sorted(set(np.unique(labels).tolist()) - set(self._charts))
         if unknown:
             raise ShapeError("a chart that the body has not", got=unknown[:5], expected=f"1 .. {self.num_charts}")
@@ -165,8 +158,7 @@ class _Chart:
         self.tree = cKDTree(self.corner_places)
         low = _cells(self.triangles.min(axis=1))
         span = _cells(self.triangles.max(axis=1)) - low + 1
-        face = np.repeat(np.arange(len(faces)), span.prod(axis=1))
-        step = np.arange(len(face)) - np.repeat(np.cumsum(span.prod(axis=1)) - span.prod(axis=1), span.prod(axis=1))
+        face, step = _counted(span.prod(axis=1))
         column, row = low[face, 0] + step % span[face, 0], low[face, 1] + step // span[face, 0]
         cell = row * CELLS + column
         order = np.lexsort((face, cell))
@@ -182,8 +174,7 @@ class _Chart:
         cells = _cells(points)
         cell = cells[:, 1] * CELLS + cells[:, 0]
         counts = self.starts[cell + 1] - self.starts[cell]
-        point = np.repeat(np.arange(len(points)), counts)
-        offset = np.arange(len(point)) - np.repeat(np.cumsum(counts) - counts, counts)
+        point, offset = _counted(counts)
         face = self.members[np.repeat(self.starts[cell], counts) + offset]
         weights, solid = barycentric(points[point], self.triangles[face])
         hit = np.flatnonzero(solid & (weights >= 0).all(axis=1))
@@ -205,8 +196,7 @@ class _Chart:
 def barycentric(
     points: Float[np.ndarray, "n 2"], triangles: Float[np.ndarray, "n 3 2"]
 ) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, "n"]]:
-    """Weights of the corners at each point, adding to 1, and whether the triangle has an area; weights mean nothing
-    where not."""
+    """Weights of the corners at each point, adding to 1, and whether the triangle has an area; else of no meaning."""
     (ax, ay), (bx, by), (cx, cy) = (triangles[:, corner].T for corner in range(3))
     x, y = points.T
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
@@ -217,18 +207,11 @@ def barycentric(
     return np.stack([1 - second - third, second, third], axis=1), solid
 
 
+def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each entry of runs that are so long: its run, and its place in it."""
+    run = np.repeat(np.arange(len(counts)), counts)
+    return run, np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
 def _cells(places: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n 2"]:
     return np.clip(places * CELLS, 0, CELLS - 1).astype(np.int64)
-
-
-def _check(places: np.ndarray, bodies: np.ndarray, faces: np.ndarray, charts: np.ndarray) -> None:
-    count = len(places)
-    shapes = places.shape, bodies.shape, faces.shape, charts.shape
-    if shapes != ((count, 2), (count,), (len(charts), 3), (len(charts),)) or not len(charts):
-        raise ShapeError("charts are seam vertices and triangles", got=shapes, expected="[S, 2], [S], [F, 3], [F]")
-    if faces.min() < 0 or faces.max() >= count or charts.min() < 1 or bodies.min() < 0:
-        raise ShapeError(
-            "a triangle with a corner that is none", got=f"{faces.min()} .. {faces.max()}", expected=f"0 .. {count - 1}"
-        )
-    if not np.isfinite(places).all() or places.min() < 0 or places.max() > 1:
-        raise ShapeError("a place outside its chart", got=f"{places.min()} .. {places.max()}", expected="0 .. 1")

@@ -111,16 +111,15 @@ def pool_pixels(
     vertex_ids = vertex_ids.astype(np.int64)
     counts = np.bincount(vertex_ids, minlength=num_vertices)
     divisor = np.maximum(counts, 1)
-    means = np.stack([_sums(vertex_ids, positions[:, axis], num_vertices) / divisor for axis in (0, 1)], axis=1)
-    squared = np.square(positions - means[vertex_ids]).sum(axis=1)
-    spread = np.sqrt(_sums(vertex_ids, squared, num_vertices) / divisor)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(vertex_ids, weights=values, minlength=num_vertices) / divisor
+
+    means = np.stack([mean(positions[:, 0]), mean(positions[:, 1])], axis=1)
+    spread = np.sqrt(mean(np.square(positions - means[vertex_ids]).sum(axis=1)))
     ids = np.flatnonzero(counts)
-    weights = None if cycle is None else (_sums(vertex_ids, cycle, num_vertices) / divisor)[ids]
+    weights = None if cycle is None else mean(cycle)[ids]
     return VertexView(ids.astype(np.int32), means[ids], counts[ids].astype(np.int32), spread[ids], cycle=weights)
-
-
-def _sums(ids: np.ndarray, values: np.ndarray, num_vertices: int) -> np.ndarray:
-    return np.bincount(ids, weights=values, minlength=num_vertices)
 
 
 # One standard deviation of the weight, as a share of the box's longer side (ours).
@@ -313,6 +312,5 @@ def match_detection(
         labels, places = chart_pixels(detection.region, np.asarray(detection.coarse_segm), *maps)
         return chart_prediction(integer_box(detection.region)[:2], labels, places, vertices)
     index = vertices if isinstance(vertices, VertexIndex) else VertexIndex(vertices)
-    return dense_prediction(
-        detection.region, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index, cycle
-    )
+    embedding, coarse = np.asarray(detection.embedding), np.asarray(detection.coarse_segm)
+    return dense_prediction(detection.region, embedding, coarse, index, cycle)

@@ -57,13 +57,10 @@ def read_landmarks(path: str | Path, vertices: int, cse_vertices: int) -> list[L
     """
     path = Path(path)
     text = read_text(path, "file of landmarks", expected=EXPECTED, hint=HINT)
-    found = []
     try:
-        for number, row in parse_csv(text):
-            found.append(_landmark(path, number, row, vertices, cse_vertices))
+        return [_landmark(path, number, row, vertices, cse_vertices) for number, row in parse_csv(text)]
     except csv.Error as error:
         raise InputCorrupt("not a csv of landmarks", got=str(error), expected=EXPECTED, hint=HINT, path=path) from error
-    return found
 
 
 def _landmark(path: Path, line: int, row: dict, vertices: int, cse_vertices: int) -> Landmark:
@@ -181,8 +178,7 @@ def spectrum_of(template: Template, count: int) -> tuple[Spectrum, Float[np.ndar
 
 
 def bare_spectrum(features: Float[np.ndarray, "V m"]) -> Spectrum:
-    """The spectrum of a surface of which only its functions are known, as in CSE checkpoints: every vertex counts the
-    same."""
+    """The spectrum of a surface of which only functions are known, as in CSE checkpoints: vertices count the same."""
     functions = np.asarray(features, dtype=np.float64)
     scale = np.sqrt((functions**2).mean(axis=0))
     return functions / np.where(scale > 0, scale, 1), np.full(len(functions), 1 / len(functions))
@@ -214,9 +210,8 @@ def correspondence(
     ours, theirs = target[0], source[0]
     most = min(theirs.shape[1], ours.shape[1], LAST)
     first = min(FIRST, most)
-    mapping = landmark_map(
-        theirs[source_landmarks, :first], ours[target_landmarks, :first], np.asarray(eigenvalues[:first])
-    )
+    known = theirs[source_landmarks, :first], ours[target_landmarks, :first]
+    mapping = landmark_map(*known, np.asarray(eigenvalues[:first]))
     for count in [*range(first + STEP, most, STEP), most]:
         mapping = _refined(source, target, mapping, count, source_landmarks, target_landmarks)
     size = len(mapping)
@@ -245,12 +240,9 @@ def landmark_map(
     points = np.einsum("li,jm->lmij", target, same).reshape(-1, size * size) / np.sqrt(source.size)
     heat = np.kron(same, heat_source) / np.sqrt(len(heat_source))
     system = np.concatenate([points, heat, np.diag(gap.ravel())])
-    wanted = [
-        source.ravel() / np.sqrt(source.size),
-        heat_target.T.ravel() / np.sqrt(len(heat_source)),
-        np.zeros(size * size),
-    ]
-    return np.linalg.lstsq(system, np.concatenate(wanted), rcond=None)[0].reshape(size, size)
+    reached = heat_target.T.ravel() / np.sqrt(len(heat_source))
+    wanted = np.concatenate([source.ravel() / np.sqrt(source.size), reached, np.zeros(size * size)])
+    return np.linalg.lstsq(system, wanted, rcond=None)[0].reshape(size, size)
 
 
 def _refined(

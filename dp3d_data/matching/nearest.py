@@ -31,13 +31,14 @@ class VertexIndex:
     def __init__(self, vertices: Float[np.ndarray, "vertices dim"], device: str = "cpu") -> None:
         vertices = np.ascontiguousarray(vertices, dtype=np.float32)
         if vertices.ndim != 2 or len(vertices) == 0:
-            raise ShapeError(
-                "vertex embeddings must be a matrix with a row per vertex", got=vertices.shape, expected="[K, D]"
-            )
+            what = "vertex embeddings must be a matrix with a row per vertex"
+            raise ShapeError(what, got=vertices.shape, expected="[K, D]")
         _require_finite(vertices, "vertex embeddings")
         self.vertices, self.device = vertices, device
         self.num_vertices, self.dim = vertices.shape
-        self._first_equal = _first_equal_row(vertices)
+        # The smallest id whose row equals the row of each id.
+        _, first, inverse = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+        self._first_equal = first[inverse.reshape(-1)].astype(np.int32)
         self._search = _faiss_search(vertices) if device == "cpu" else _torch_search(vertices, device)
 
     def search(self, pixels: Float[np.ndarray, "pixels dim"]) -> Int[np.ndarray, "pixels"]:
@@ -55,9 +56,8 @@ class VertexIndex:
         """
         pixels = np.ascontiguousarray(pixels, dtype=np.float32)
         if pixels.ndim != 2 or pixels.shape[1] != self.dim:
-            raise ShapeError(
-                "pixel and vertex embeddings differ in dimension", got=pixels.shape, expected=f"[N, {self.dim}]"
-            )
+            what = "pixel and vertex embeddings differ in dimension"
+            raise ShapeError(what, got=pixels.shape, expected=f"[N, {self.dim}]")
         if len(pixels) == 0:
             return np.zeros(0, dtype=np.int32)
         _require_finite(pixels, "pixel embeddings")
@@ -114,15 +114,8 @@ def _require_finite(values: np.ndarray, name: str) -> None:
         raise NotFinite(f"{name} hold NaN or infinity", got=f"{np.count_nonzero(~np.isfinite(values))} such numbers")
 
 
-def _first_equal_row(rows: np.ndarray) -> np.ndarray:
-    """[K] int32: the smallest id whose row equals the row of each id."""
-    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return first[inverse.reshape(-1)].astype(np.int32)
-
-
 def _faiss():
-    """faiss with its fused kernel for every search: by default it serves large ones alone, at a sixteenth of the time a
-    pair."""
+    """faiss with its fused kernel, which by default serves large searches alone, at a sixteenth of the time a pair."""
     import faiss
 
     faiss.cvar.distance_compute_blas_threshold = 20

@@ -86,9 +86,8 @@ class KeypointBatch:
             pairs = [(batch, getattr(batch, name)) for batch in batches]
             example = next((value for _, value in pairs if isinstance(value, Tensor)), None)
             if example is not None:
-                joined[name] = torch.cat(
-                    [_blank(batch, name, example) if value is None else value for batch, value in pairs]
-                )
+                known = [_blank(batch, name, example) if value is None else value for batch, value in pairs]
+                joined[name] = torch.cat(known)
             elif any(value for _, value in pairs):
                 blank = (None if name == "masks" else "",)
                 joined[name] = sum((value or blank * len(batch) for batch, value in pairs), ())

@@ -8,11 +8,13 @@ one record batch for each row group that it has rows of.
 from __future__ import annotations
 
 import json
+import math
+import operator
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +24,7 @@ from jaxtyping import Float
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import Dp3dError, InputMissing, ShardError
-from dp3d_data.files import check_digest, read_json, require_keys, sweep, write_json, write_whole
+from dp3d_data.files import check_digest, growing, read_json, require_keys, sweep, write_json
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards.files import BASIS, ENTRY_KINDS, MANIFEST, REJECTS, table_options
 from dp3d_data.shards.index import rounded, trimmed
@@ -30,7 +32,7 @@ from dp3d_data.shards.inputs import Partition
 from dp3d_data.shards.plan import SPLITS
 from dp3d_data.shards.runs import TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
-from dp3d_data.shards.statistics import joined_sums, table_sums
+from dp3d_data.shards.table import keypoint_lists
 
 BUILDING = ".building"
 _RECIPE = "recipe.json"
@@ -38,23 +40,20 @@ _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}\.parquet")
 
 
 class Building:
-    """What one fingerprint has finished in a folder; partitions and shards are whole files, written by any number of
-    processes."""
+    """What one fingerprint has finished in a folder; any number of processes writes partitions and shards, whole."""
 
     def __init__(self, out: Path, fingerprint: str) -> None:
         self.out, self.fingerprint, self.folder = out, fingerprint, out / BUILDING
 
     def begin(self) -> None:
         """Go on with this fingerprint, or discard what another one left unfinished."""
-        if self.folder.exists() and self._found() != self.fingerprint:
+        try:
+            found = read_json(self.folder / _RECIPE, "mark of a build").get("recipe")
+        except Dp3dError:
+            found = None
+        if self.folder.exists() and found != self.fingerprint:
             discard_shards(self.out)
         write_json(self.folder / _RECIPE, {"recipe": self.fingerprint})
-
-    def _found(self) -> str | None:
-        try:
-            return read_json(self.folder / _RECIPE, "mark of a build").get("recipe")
-        except Dp3dError:
-            return None
 
     def path(self, what: str, partition: int) -> Path:
         """Where the "index", the "places" or the dealt "rows" of a partition lie."""
@@ -98,6 +97,7 @@ _POSITION = "position"
 # Columns that a build fills in.
 FILLED = ("instance_id", "group", "split", "content_hash")
 PLACES = pa.schema([("row_group", pa.int32()), (_POSITION, pa.int32())] + [(name, pa.string()) for name in FILLED])
+_SCHEMA = pa.schema([*INSTANCE_SCHEMA, pa.field(_POSITION, pa.int32())])
 
 
 def deal(
@@ -126,28 +126,21 @@ def deal(
     ranks = pc.sort_indices(order, sort_keys=[("row_group", "ascending"), (_POSITION, "ascending")])
     group = order.column("row_group").to_numpy()[ranks.to_numpy()]
     starts = np.flatnonzero(np.concatenate([[True], np.diff(group) > 0])) if len(group) else np.zeros(0, int)
-    rows = pa.concat_tables(parts).combine_chunks().take(ranks) if parts else _schema().empty_table()
-    schema = _schema().with_metadata({_GROUPS: json.dumps(group[starts].tolist())})
-    return write_whole(path, lambda stream: _write_batches(stream, schema, rows, [*starts.tolist(), len(group)]))
+    rows = pa.concat_tables(parts).combine_chunks().take(ranks) if parts else _SCHEMA.empty_table()
+    schema, bounds = _SCHEMA.with_metadata({_GROUPS: json.dumps(group[starts].tolist())}), [*starts, len(group)]
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
+    whole = rows.combine_chunks().to_batches()
+    with growing(path) as stream, pa.ipc.new_file(stream, schema, options=options) as sink:
+        for begin, end in zip(bounds, bounds[1:], strict=False):
+            sink.write_batch(whole[0].slice(begin, end - begin))
+    return path
 
 
 def _filled(table: pa.Table, here: pa.Table) -> pa.Table:
     """The rows with their new names, groups, splits and hashes, and with their position."""
     for name in FILLED:
         table = table.set_column(table.schema.get_field_index(name), INSTANCE_SCHEMA.field(name), here.column(name))
-    return table.append_column(_POSITION, here.column(_POSITION)).cast(_schema())
-
-
-def _schema() -> pa.Schema:
-    return pa.schema([*INSTANCE_SCHEMA, pa.field(_POSITION, pa.int32())])
-
-
-def _write_batches(stream: BinaryIO, schema: pa.Schema, rows: pa.Table, bounds: list[int]) -> None:
-    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
-    whole = rows.combine_chunks().to_batches()
-    with pa.ipc.new_file(stream, schema, options=options) as sink:
-        for start, stop in zip(bounds, bounds[1:], strict=False):
-            sink.write_batch(whole[0].slice(start, stop - start))
+    return table.append_column(_POSITION, here.column(_POSITION)).cast(_SCHEMA)
 
 
 # Row group -> the files and their record batches that hold rows of it.
@@ -180,13 +173,78 @@ def gather(dealt: Dealt, group: int, rows: int) -> pa.Table:
         ShardError: there are not as many as planned.
     """
     batches = [file.get_batch(number) for file, number in dealt.get(group, [])]
-    table = pa.Table.from_batches(batches, schema=_schema()).combine_chunks()
+    table = pa.Table.from_batches(batches, schema=_SCHEMA).combine_chunks()
     position = table.column(_POSITION).to_numpy()
     order = np.argsort(position, kind="stable")
     if not np.array_equal(position[order], np.arange(rows)):
         got, hint = f"{len(position)} rows", "run the command again with --overwrite"
         raise ShardError("rows were lost while the shards were built", got=got, expected=rows, hint=hint)
     return table.drop_columns([_POSITION]).take(order).replace_schema_metadata(INSTANCE_SCHEMA.metadata)
+
+
+# What is known of a column: rows, nulls, values (lists count by entry), their total and squares, and where there are
+# numbers their low and high.
+Sums = dict[str, Any]
+
+
+def column_sums(column: pa.ChunkedArray) -> Sums:
+    """The sums of a column of numbers, of lists of numbers, or of text (rows, nulls and values only)."""
+    array = column.combine_chunks()
+    flat = array.flatten() if pa.types.is_list(array.type) else array.drop_null()
+    sums: Sums = {"rows": len(column), "nulls": column.null_count, "values": len(flat), "total": 0.0, "squares": 0.0}
+    if len(flat) and (pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)):
+        numbers = flat.to_numpy(zero_copy_only=False)
+        sums |= {"low": float(numbers.min()), "high": float(numbers.max())}
+        numbers = numbers.astype(np.float64)
+        sums |= {"total": float(numbers.sum()), "squares": float(np.square(numbers, out=numbers).sum())}
+    return sums
+
+
+def table_sums(table: pa.Table, num_vertices: int) -> dict[str, Any]:
+    """The sums of a table's columns by name and of its instances' radii, and how many instances show each vertex."""
+    return {
+        "columns": {name: column_sums(table.column(name)) for name in table.column_names},
+        "radius": column_sums(pa.chunked_array([pa.array(keypoint_radii(table))])),
+        "visible": np.bincount(keypoint_lists(table)[1], minlength=num_vertices)[:num_vertices].tolist(),
+    }
+
+
+def joined_sums(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The sums of two tables or of two columns; {} stands for nothing."""
+    ways: dict[str, Callable[[Any, Any], Any]] = {
+        "low": min,
+        "high": max,
+        "visible": lambda a, b: np.add(a, b).tolist(),
+    }
+    joined = one | other
+    for name in one.keys() & other.keys():
+        way = joined_sums if isinstance(one[name], dict) else ways.get(name, operator.add)
+        joined[name] = way(one[name], other[name])
+    return joined
+
+
+def summary(sums: Sums) -> dict[str, Any]:
+    """What the manifest says of a column."""
+    result: dict[str, Any] = {"rows": sums["rows"], "nulls": sums["nulls"]}
+    if "low" in sums:
+        mean = sums["total"] / sums["values"]
+        deviation = math.sqrt(max(sums["squares"] / sums["values"] - mean * mean, 0.0))
+        numbers = {"min": sums["low"], "max": sums["high"], "mean": mean, "std": deviation}
+        result |= {"values": sums["values"]} | {name: float(f"{number:.7g}") for name, number in numbers.items()}
+    return result
+
+
+def keypoint_radii(table: pa.Table) -> Float[np.ndarray, "N"]:
+    """Root mean square distance of each instance's visible keypoints to their mean, image pixels; 0 without any."""
+    offsets, _, *axes = keypoint_lists(table)
+    counts = np.diff(offsets)
+    row = np.repeat(np.arange(len(counts)), counts)
+    number = np.maximum(counts, 1)
+    variance = np.zeros(len(counts))
+    for values in (axis.astype(np.float64) for axis in axes):
+        mean = np.bincount(row, values, minlength=len(counts)) / number
+        variance += np.bincount(row, (values - mean[row]) ** 2, minlength=len(counts)) / number
+    return np.sqrt(variance)
 
 
 def write_shard(
@@ -196,13 +254,10 @@ def write_shard(
     sums: dict[str, Any] = {}
     rows: list[int] = []
 
-    def write(stream: BinaryIO) -> None:
-        with pq.ParquetWriter(stream, INSTANCE_SCHEMA, **table_options(INSTANCE_SCHEMA)) as sink:
-            for table in groups:
-                sink.write_table(table, row_group_size=max(table.num_rows, 1))
-                sums.update(joined_sums(sums, table_sums(table, num_vertices)))
-                rows.append(table.num_rows)
-
-    write_whole(path, write)
+    with growing(path) as stream, pq.ParquetWriter(stream, INSTANCE_SCHEMA, **table_options(INSTANCE_SCHEMA)) as sink:
+        for table in groups:
+            sink.write_table(table, row_group_size=max(table.num_rows, 1))
+            sums = joined_sums(sums, table_sums(table, num_vertices))
+            rows.append(table.num_rows)
     entry: dict[str, Any] = {"name": path.name, "split": split, "instances": sum(rows), "row_groups": rows}
     return entry | {"bytes": path.stat().st_size, "sha256": file_digest(path)}, sums

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import InputCorrupt, InputMissing, ShardError
-from dp3d_data.files import bare_name, check_digest, json_digest, read_json, require_keys, write_json, write_whole
+from dp3d_data.files import bare_name, check_digest, growing, json_digest, read_json, require_keys, write_json
 from dp3d_data.limits import read_arrays
 from dp3d_data.shards.schema import COLUMNS, INSTANCE_SCHEMA, READABLE, SCHEMA_VERSION, current, schema_problem
 
@@ -24,15 +24,12 @@ if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
 
 
-COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
-
-
 def table_options(schema: pa.Schema) -> dict[str, Any]:
     """How tables are encoded: each column as the schema says, then zstd; pages carry checksums."""
     known = [COLUMNS[name] for name in schema.names if name in COLUMNS]
     return {
-        "compression": COMPRESSION,
-        "compression_level": COMPRESSION_LEVEL,
+        "compression": "zstd",
+        "compression_level": 1,
         "use_dictionary": [column.path for column in known if column.encoding == "DICTIONARY"],
         "column_encoding": {column.path: column.encoding for column in known if column.encoding != "DICTIONARY"},
         "write_page_checksum": True,
@@ -42,13 +39,10 @@ def table_options(schema: pa.Schema) -> dict[str, Any]:
 
 def write_table(path: str | Path, table: pa.Table | pa.RecordBatch) -> Path:
     """One Parquet file, whole or not at all."""
-    if isinstance(table, pa.RecordBatch):
-        table = pa.Table.from_batches([table])
-
-    def write(stream: BinaryIO) -> None:
-        pq.write_table(table, stream, **table_options(table.schema))
-
-    return write_whole(path, write)
+    whole = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
+    with growing(path) as stream:
+        pq.write_table(whole, stream, **table_options(whole.schema))
+    return Path(path)
 
 
 def arrow_bytes(path: str | Path) -> pa.Buffer:
@@ -124,12 +118,9 @@ def reading(path: str | Path, kind: str = "Parquet", **hint: str) -> Iterator[No
 
 def write_arrow(path: str | Path, table: pa.Table) -> Path:
     """One Arrow file for our own later use, whole or not at all."""
-
-    def write(stream: BinaryIO) -> None:
-        with pa.ipc.new_file(stream, table.schema) as sink:
-            sink.write_table(table)
-
-    return write_whole(path, write)
+    with growing(path) as stream, pa.ipc.new_file(stream, table.schema) as sink:
+        sink.write_table(table)
+    return Path(path)
 
 
 def read_arrow(path: str | Path) -> pa.Table:
@@ -146,7 +137,7 @@ def read_arrow(path: str | Path) -> pa.Table:
 MANIFEST = "manifest.json"
 REJECTS = "rejects.parquet"
 FORMAT = "dp3d-shards"
-_OWN_HASH = "manifest_sha256"
+OWN_HASH = "manifest_sha256"
 # What every version has, and what readers rely on.
 _KINDS = {
     "recipe": str, "category": str, "files": dict, "shards": list, "splits": dict, "template": dict, "basis": dict,
@@ -156,14 +147,9 @@ _TEMPLATE_KINDS = {"name": str, "hash": str, "num_vertices": int, "unit": str, "
 ENTRY_KINDS = {"name": str, "split": str, "instances": int, "bytes": int, "sha256": str}
 
 
-def own_hash(content: dict[str, Any]) -> str:
-    """SHA-256 of the manifest's canonical JSON without the entry that holds this very hash."""
-    return json_digest(content, _OWN_HASH)
-
-
 def write_manifest(folder: Path, content: dict[str, Any]) -> Path:
     """Write the manifest with its format, schema version and own hash."""
-    return write_json(folder / MANIFEST, {"format": FORMAT, "schema_version": SCHEMA_VERSION, **content}, _OWN_HASH)
+    return write_json(folder / MANIFEST, {"format": FORMAT, "schema_version": SCHEMA_VERSION, **content}, OWN_HASH)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -179,12 +165,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     content = read_json(path, "manifest", seal="")
     if content.get("format") != FORMAT:
         raise ShardError("not a manifest of shards", got=content.get("format"), expected=FORMAT, path=path)
-    if content.get("schema_version") not in READABLE:
-        got = content.get("schema_version")
-        raise ShardError("shards of another schema version", got=got, expected=READABLE, path=path)
-    if content.get(_OWN_HASH) != own_hash(content):
-        got, expected = own_hash(content), content.get(_OWN_HASH)
-        raise ShardError("the manifest has been changed or damaged", got=got, expected=expected, path=path)
+    if (version := content.get("schema_version")) not in READABLE:
+        raise ShardError("shards of another schema version", got=version, expected=READABLE, path=path)
+    found, expected = json_digest(content, OWN_HASH), content.get(OWN_HASH)
+    if found != expected:
+        raise ShardError("the manifest has been changed or damaged", got=found, expected=expected, path=path)
     require_keys(content, _KINDS, "manifest", path)
     require_keys(content["template"], _TEMPLATE_KINDS, "template of the manifest", path)
     for entry in content["shards"]:

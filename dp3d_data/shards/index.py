@@ -1,5 +1,4 @@
-"""What a build decides on: a few values of every instance as shards will hold it, one small table for each partition of
-the inputs."""
+"""What a build decides on: a few values of every instance, one small table for each partition of the inputs."""
 
 from __future__ import annotations
 
@@ -19,18 +18,18 @@ from dp3d_data.filters import MEASURES, VERTEX_FILTERS, FilterConfig, Measures, 
 from dp3d_data.shards.files import read_arrow, table_options, write_arrow
 from dp3d_data.shards.inputs import Partition
 from dp3d_data.shards.likeness import shapes_of
-from dp3d_data.shards.schema import INSTANCE_COLUMNS, PER_VERTEX, PIXEL_STEP, Column
-from dp3d_data.shards.table import boxes, cycle_weights, keypoint_lists, list_values
+from dp3d_data.shards.schema import INSTANCE_COLUMNS, PER_VERTEX, PIXEL_STEP
+from dp3d_data.shards.table import FIELDS, boxes, cycle_weights, keypoint_lists, list_values
 
-BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 # Taken over from the instances, then derived from them.
-KEPT = ["instance_id", "image_id", "image_hash", "group", "source", "source_split", "split", *BOX]
+KEPT = ["instance_id", "image_id", "image_hash", "group", "source", "source_split", "split", *FIELDS["boxes"]]
 # What `measure` reads.
-COLUMNS = ["image_width", "image_height", "model", "score", "visible_area", "spread", "cycle", *BOX]
+COLUMNS = ["image_width", "image_height", "model", "score", "visible_area", "spread", "cycle", *FIELDS["boxes"]]
 _READ = list(dict.fromkeys([*KEPT, *COLUMNS, "template_hash", "true_scale", *PER_VERTEX]))
 # Rows of each partition that are encoded to see how large they become.
 SAMPLE = 256
 _RAW, _ENCODED, _DROPPED = b"dp3d.sample_raw", b"dp3d.sample_encoded", b"dp3d.dropped_vertices"
+NONE_DROPPED = dict.fromkeys(VERTEX_FILTERS, 0)
 
 
 def write_index(
@@ -50,7 +49,7 @@ def write_index(
         InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
     """
     partition.check_files()
-    dropped = no_vertices_dropped()
+    dropped = Counter(NONE_DROPPED)
     tables = trimmed(partition.tables(_READ), filters, area_shares, dropped)
     parts = [index_table(table, len(area_shares), patches) for table in tables]
     first = (table.slice(0, SAMPLE) for table in partition.tables() if table.num_rows)
@@ -61,8 +60,7 @@ def write_index(
 
 
 def index_table(table: pa.Table, num_vertices: int, patches: Float[np.ndarray, "K P"] | None = None) -> pa.Table:
-    """The index of some instances: KEPT, the filters' measures, the hash of the content, the bytes of the raw row, and
-    where there are patches the shape."""
+    """The index of some instances: KEPT, MEASURES, hash of the content, bytes of the raw row, shape by patches."""
     measures = measure(table)
     columns = {name: table.column(name) for name in KEPT}
     columns |= {name: pa.array(measures[name]) for name in MEASURES}
@@ -101,7 +99,7 @@ def read_index(paths: Sequence[Path]) -> tuple[pa.Table, float, Counter[str]]:
     """
     tables = [read_arrow(path) for path in paths]
     raw, encoded = (sum(int(table.schema.metadata[key]) for table in tables) for key in (_RAW, _ENCODED))
-    dropped = no_vertices_dropped()
+    dropped = Counter(NONE_DROPPED)
     for table in tables:
         dropped.update(json.loads(table.schema.metadata[_DROPPED]))
     joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables if table.num_columns])
@@ -116,24 +114,27 @@ def measure(table: pa.Table) -> Measures:
     offsets, spread = list_values(table.column("spread"))
     counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)
-    total, weight = (
-        np.bincount(row, weights=values, minlength=len(counts)) for values in (spread, cycle_weights(table, offsets))
-    )
-    side = np.maximum((box[:, 2:] - box[:, :2]).max(axis=1, initial=0), 1e-9)
-    models = table.column("model")
+    values = spread, cycle_weights(table, offsets)
+    total, weight = (np.bincount(row, weights=own, minlength=len(counts)) for own in values)
     return {
         "score": table.column("score").to_numpy().astype(np.float64),
         "visible_vertices": counts,
         "visible_area": table.column("visible_area").to_numpy().astype(np.float64),
-        "known_shape": np.array([name == TRUTH_MODEL for name in models.to_pylist()], dtype=bool),
+        "known_shape": _known_shape(table),
         "edges": touching.sum(axis=1),
-        "spread": total / np.maximum(counts, 1) / side,
+        "spread": total / np.maximum(counts, 1) / _side(table),
         "cycle": np.where(counts > 0, weight / np.maximum(counts, 1), 1.0),
     }
 
 
-TRUTH_MODEL = "truth"
-_DEFAULT = FilterConfig()
+def _known_shape(table: pa.Table) -> Bool[np.ndarray, "N"]:
+    return np.array([name == "truth" for name in table.column("model").to_pylist()], dtype=bool)
+
+
+def _side(table: pa.Table) -> Float[np.ndarray, "N"]:
+    """Longer side of each box, image pixels."""
+    box = boxes(table).astype(np.float64)
+    return np.maximum((box[:, 2:] - box[:, :2]).max(axis=1, initial=0), 1e-9)
 
 
 def trimmed(
@@ -160,18 +161,17 @@ def trimmed(
 
 def trims(config: FilterConfig) -> bool:
     """Whether the settings can make a vertex invisible at all."""
+    default = FilterConfig()
     names = ("min_pixels", "max_vertex_spread", "min_vertex_cycle")
-    return any(getattr(config, name) != getattr(_DEFAULT, name) for name in names)
+    return any(getattr(config, name) != getattr(default, name) for name in names)
 
 
 def judge_table(table: pa.Table, config: FilterConfig) -> tuple[Bool[np.ndarray, "V"], dict[str, int]]:
     """Which of all vertices of a table stay visible; those of a known shape do."""
     offsets, pixels = list_values(table.column("pixel_counts"))
     owner = np.repeat(np.arange(table.num_rows), np.diff(offsets))
-    corners = boxes(table).astype(np.float64)
-    side = np.maximum((corners[:, 2:] - corners[:, :2]).max(axis=1), 1e-9)
-    spread = list_values(table.column("spread"))[1] / side[owner]
-    judged = np.array([model != TRUTH_MODEL for model in table.column("model").to_pylist()], dtype=bool)[owner]
+    spread = list_values(table.column("spread"))[1] / _side(table)[owner]
+    judged = ~_known_shape(table)[owner]
     kept = np.ones(len(pixels), dtype=bool)
     cycle = cycle_weights(table, offsets)
     kept[judged], dropped = judge_vertices(config, pixels[judged], spread[judged], cycle[judged])
@@ -192,30 +192,19 @@ def cut(table: pa.Table, kept: Bool[np.ndarray, "V"], area_shares: Float[np.ndar
     fewer = left < np.diff(offsets)
     area[fewer] = np.bincount(owner[kept], weights=area_shares[ids[kept]], minlength=table.num_rows)[fewer]
     table = _with(table, "visible_area", pa.array(area, type=pa.float32()))
-    for name in PER_VERTEX:
-        if name in table.column_names:
-            table = _with(table, name, _kept_entries(table, name, kept, left, offsets))
+    for name in (name for name in PER_VERTEX if name in table.column_names):
+        column = table.column(name).combine_chunks()
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        values = pa.array(list_values(column)[1][kept[np.repeat(there, np.diff(offsets))]])
+        ends = pa.array(np.concatenate([[0], np.cumsum(np.where(there, left, 0))]), type=pa.int32())
+        mask = None if there.all() else pa.array(~there)  # rows without a list stay without
+        table = _with(table, name, pa.ListArray.from_arrays(ends, values, type=column.type, mask=mask))
     return table
-
-
-def _kept_entries(table: pa.Table, name: str, kept: np.ndarray, left: np.ndarray, offsets: np.ndarray) -> pa.ListArray:
-    """One column of lists with the kept entries; rows without a list stay without."""
-    column = table.column(name).combine_chunks()
-    there = column.is_valid().to_numpy(zero_copy_only=False)
-    values = list_values(table.column(name))[1][kept[np.repeat(there, np.diff(offsets))]]
-    ends = np.concatenate([[0], np.cumsum(np.where(there, left, 0))])
-    mask = None if there.all() else pa.array(~there)
-    return pa.ListArray.from_arrays(pa.array(ends, type=pa.int32()), pa.array(values), type=column.type, mask=mask)
 
 
 def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     place = table.column_names.index(name)
     return table.set_column(place, table.schema.field(name), values)
-
-
-def no_vertices_dropped() -> Counter[str]:
-    """A count of each reason, all 0."""
-    return Counter(dict.fromkeys(VERTEX_FILTERS, 0))
 
 
 # Bytes of a row apart from its lists, roughly.
@@ -231,22 +220,18 @@ def rounded(table: pa.Table) -> pa.Table:
     """A table with each column that has a step on its grid."""
     for column in INSTANCE_COLUMNS:
         if column.step and column.name in table.column_names:
-            table = _with(table, column.name, _rounded(table.column(column.name), column))
+            lists = table.column(column.name).combine_chunks()
+            if lists.null_count < len(lists):
+                offsets, flat = list_values(lists)
+                ends, values = pa.array(offsets.astype(np.int32)), pa.array(on_grid(flat, column.step))
+                nulls = lists.is_null() if lists.null_count else None
+                lists = pa.ListArray.from_arrays(ends, values, type=column.type, mask=nulls)
+            table = _with(table, column.name, lists)
     return table
 
 
-def _rounded(values: pa.ChunkedArray, column: Column) -> pa.Array:
-    lists = values.combine_chunks()
-    if lists.null_count == len(lists):
-        return lists
-    offsets, flat = list_values(lists)
-    nulls, ends = lists.is_null() if lists.null_count else None, pa.array(offsets.astype(np.int32))
-    return pa.ListArray.from_arrays(ends, pa.array(on_grid(flat, column.step)), type=column.type, mask=nulls)
-
-
 def content_hashes(table: pa.Table) -> list[str]:
-    """16 hex digits for each row: SHA-256 over template_hash, vertex_ids and the keypoints on their grid,
-    little-endian."""
+    """16 hex digits of each row: SHA-256 over template_hash, vertex_ids and keypoints on their grid, little-endian."""
     offsets, ids, *axes = keypoint_lists(table)
     arrays = (ids.astype("<i4"), *(on_grid(axis, PIXEL_STEP) for axis in axes))
     lists = [memoryview(np.ascontiguousarray(values).data).cast("B") for values in arrays]

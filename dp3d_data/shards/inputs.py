@@ -59,10 +59,15 @@ class Input:
         """
         folder = Path(folder)
         if (folder / MANIFEST).is_file() and not (folder / MARKER).is_file():
-            return _of_shards(folder, read_manifest(folder))
+            manifest = read_manifest(folder)
+            files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
+            template = {name: manifest["template"][name] for name in ("name", "hash")}
+            template["sha256"] = manifest["files"].get(TEMPLATE)
+            counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
+            return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
         run = Run.open(folder)
         files = {path.name: run.marker["files"][path.name] for path in run.instance_files}
-        subset = run.marker.get("extra", {}).get("subset")
+        subset = run.marker["extra"].get("subset")
         template = {**run.marker["template"], "sha256": run.marker["files"][TEMPLATE]} if run.marker["template"] else {}
         return Input(folder, run.kind, run.marker["recipe"], files, template, subset, run.counts)
 
@@ -72,21 +77,8 @@ class Input:
         return fingerprint_of(self.kind, self.fingerprint, self.files)
 
     def load_template(self) -> Template:
-        """The template whose vertices the ids are.
-
-        Raises:
-            InputMissing: only vertex ids are known, or the file is gone.
-            InputCorrupt, ShardError: damaged, or another template than the marker says.
-        """
+        """The template whose vertices the ids are; see `stored_template`."""
         return stored_template(self.folder, self.template, self.template.get("sha256"))
-
-
-def _of_shards(folder: Path, manifest: dict[str, Any]) -> Input:
-    files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
-    template = {name: manifest["template"][name] for name in ("name", "hash")}
-    template["sha256"] = manifest["files"].get(TEMPLATE)
-    counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
-    return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
 
 
 def open_inputs(folders: Sequence[str | Path]) -> list[Input]:
@@ -125,11 +117,7 @@ class Partition:
     parts: tuple[tuple[Path, str, tuple[int, ...]], ...]
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The rows with today's columns, or those named, row group by row group.
-
-        Raises:
-            InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
-        """
+        """The rows with today's columns, or those named, row group by row group; see `open_parquet`."""
         for path, _, groups in self.parts:
             with open_parquet(path) as file:
                 for group in groups:
@@ -147,11 +135,8 @@ class Partition:
 
 
 def partitions(inputs: Sequence[Input], partition_bytes: int | None = None) -> list[Partition]:
-    """Cut the inputs into partitions of whole row groups, of PARTITION_BYTES where nothing else is said.
-
-    Raises:
-        InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
-    """
+    """Cut the inputs into partitions of whole row groups, of PARTITION_BYTES where nothing else is said; see
+    `open_parquet`."""
     result: list[Partition] = []
     parts: list[tuple[Path, str, tuple[int, ...]]] = []
     start = rows = held = 0

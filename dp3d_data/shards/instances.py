@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the rows keep of an image: path and content hash are None where no image was made; split, dataset (where the
-    image comes from) and quality (of the annotation) where the source does not say them."""
+    """What the rows keep of an image: path and content hash are None where no image was made; split, dataset (its
+    origin) and quality (of the annotation) where the source does not say them."""
 
     image_id: str
     width: int
@@ -48,14 +48,11 @@ def orthographic_camera(scale: float, translation: Float[np.ndarray, "2"]) -> Kn
 
 
 def perspective_camera(
-    focal: tuple[float, float],
-    centre: tuple[float, float],
-    unit: float = 1.0,
-    origin: Float[np.ndarray, "3"] | None = None,
+    focal: tuple[float, float], centre: tuple[float, float], unit: float, origin: Float[np.ndarray, "3"]
 ) -> KnownCamera:
     """(u, v) = focal * X[:2] / X[2] + centre of X = unit * (x, y, z) + origin, in any one length."""
     intrinsic = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
-    return "perspective", intrinsic @ np.column_stack([unit * np.eye(3), np.zeros(3) if origin is None else origin])
+    return "perspective", intrinsic @ np.column_stack([unit * np.eye(3), origin])
 
 
 @dataclass(frozen=True)
@@ -97,13 +94,12 @@ def instance_row(
         box: xyxy in image pixels (x right, y down, (0, 0) the image's corner).
         score: of the detection, 0..1.
         visible_area: share of the template's surface area that is visible, 0..1.
-        visible_area_posed: the same of the posed surface's own area, where the shape is known.
-        mask: the object's pixels, where a mask was made.
+        visible_area_posed, mask: the same of the posed surface's own area, and the object's pixels, where known.
 
     Raises:
         ShapeError: ids, keypoints, counts and spread differ in length, or ids do not ascend.
     """
-    corners = dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, box), strict=True))
+    check_view(view)
     return {
         "instance_id": instance_id,
         "image_id": image.image_id,
@@ -120,26 +116,17 @@ def instance_row(
         "source_split": image.split,
         "source_dataset": image.dataset,
         "source_quality": image.quality,
-        "split": None,
-        "content_hash": None,
-        **corners,
+        **dict.fromkeys(("split", "content_hash")),  # a build fills them in
+        **dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, box), strict=True)),
         "score": float(score),
         "mask_area": None if mask is None else area(mask),
         "mask": None if mask is None else mask.counts.decode(),
         "visible_area": float(visible_area),
         "visible_area_posed": None if visible_area_posed is None else float(visible_area_posed),
-        **view_columns(view),
         **truth_columns(truth),
-    }
-
-
-def view_columns(view: VertexView) -> dict[str, Any]:
-    """The columns of a row that hold the visible vertices; see `check_view`."""
-    check_view(view)
-    return {
         "vertex_ids": np.asarray(view.ids, dtype=np.int32),
-        "keypoints_x": np.asarray(view.keypoints, dtype=np.float32)[:, 0],
-        "keypoints_y": np.asarray(view.keypoints, dtype=np.float32)[:, 1],
+        "keypoints_x": np.asarray(view.keypoints[:, 0], dtype=np.float32),
+        "keypoints_y": np.asarray(view.keypoints[:, 1], dtype=np.float32),
         "pixel_counts": np.asarray(view.counts, dtype=np.int32),
         "spread": np.asarray(view.spread, dtype=np.float32),
         "confidence": None if view.confidence is None else np.asarray(view.confidence, dtype=np.float32),

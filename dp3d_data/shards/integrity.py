@@ -1,5 +1,4 @@
-"""Whether shards are what the manifest says: files, hashes, schema, ids, finite values; every fault named with its
-file."""
+"""Whether shards are what the manifest says: files, hashes, schema, ids, finite values; each fault with its file."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ def verify(folder: str | Path) -> list[Fault]:
 
 
 def require_files(folder: str | Path) -> None:
-    """Pass in silence if every file of a shard folder is there and what the manifest says, and no other; the content is
-    not read.
+    """Pass if every file of a shard folder is there and what the manifest says, and no other; content is not read.
 
     Raises:
         InputMissing: no finished shards here.
@@ -73,16 +71,12 @@ def require_files(folder: str | Path) -> None:
 def _verify_run(folder: Path) -> list[Fault]:
     try:
         run = Run.open(folder)
-        faults = list(_file_faults(folder, run.marker["files"]))
-        return faults or _run_counts(run)
+        if faults := list(_file_faults(folder, run.marker["files"])):
+            return faults
+        found, expected = sum(table.num_rows for table in run.instances(["instance_id"])), run.counts["instances"]
+        return [] if found == expected else [(MARKER, f"{expected} instances announced, {found} found")]
     except ShardError as error:
         return [(Path(error.path or MARKER).name, f"{error.what} (got {error.got})")]
-
-
-def _run_counts(run: Run) -> list[Fault]:
-    found = sum(table.num_rows for table in run.instances(["instance_id"]))
-    expected = run.counts["instances"]
-    return [] if found == expected else [(MARKER, f"{expected} instances announced, {found} found")]
 
 
 def _file_faults(folder: Path, files: dict[str, str]) -> Iterator[Fault]:
@@ -107,8 +101,7 @@ def _template_faults(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
     except Dp3dError as error:
         yield (Path(error.path or TEMPLATE).name, error.what)
         return
-    if template.content_hash != manifest["template"]["hash"]:
-        expected = manifest["template"]["hash"]
+    if template.content_hash != (expected := manifest["template"]["hash"]):
         yield (TEMPLATE, f"another template: {template.content_hash}, the manifest has {expected}")
     if len(basis.functions) != template.num_vertices or not np.isfinite(basis.functions).all():
         yield (BASIS, f"not a finite basis of {template.num_vertices} vertices: {basis.functions.shape}")

@@ -1,5 +1,4 @@
-"""What becomes of each instance: left out for a named reason, or kept in a split and a shard; what belongs together
-stays together."""
+"""What becomes of each instance: left out for a named reason, or kept in a split and a shard."""
 
 from __future__ import annotations
 
@@ -97,17 +96,8 @@ def read_split_list(path: str | Path) -> dict[str, str]:
     return listed
 
 
-def in_list(names: frozenset[str], table: pa.Table) -> Bool[np.ndarray, "N"]:
-    """Which rows of an index have one of the names as instance id, image id or group."""
-    keys, found = pa.array(sorted(names), pa.string()), np.zeros(table.num_rows, dtype=bool)
-    for column in LISTABLE:
-        found |= _one(pc.is_in(table.column(column), value_set=keys)).to_numpy(zero_copy_only=False)
-    return found
-
-
 def given_splits(plan: ShardPlan, table: pa.Table) -> pa.Array | None:
-    """The split of each row of an index that the plan takes as given, null where there is none; None where it takes
-    none.
+    """The split of each row of an index that the plan takes as given, null without one; None where it takes none.
 
     Raises:
         UsageError: the source names a split that is none of ours.
@@ -117,10 +107,8 @@ def given_splits(plan: ShardPlan, table: pa.Table) -> pa.Array | None:
     if plan.split == "list":
         listed = plan.listed or {}
         keys, splits = pa.array(list(listed), pa.string()), pa.array(list(listed.values()), pa.string())
-        columns = (table.column(name) for name in LISTABLE)
-        return _one(
-            pc.coalesce(*(pc.take(splits, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns))
-        )
+        places = (pc.index_in(table.column(name), value_set=keys, skip_nulls=True) for name in LISTABLE)
+        return _one(pc.coalesce(*(pc.take(splits, place) for place in places)))
     given = _one(table.column("source_split" if plan.split == "official" else "split"))
     unknown = sorted(set(given.unique().to_pylist()) - {*SPLITS, None})
     if unknown:
@@ -246,8 +234,10 @@ def decide(index: pa.Table, plan: ShardPlan) -> pa.Table:
     given = given_splits(plan, index)
     if given is not None and plan.split == "list":
         _leave_out(reasons, given.is_null().to_numpy(zero_copy_only=False), NOT_LISTED)
-    if plan.left_out:
-        _leave_out(reasons, in_list(plan.left_out, index), LISTED_OUT)
+    keys = pa.array(sorted(plan.left_out), pa.string())
+    for name in LISTABLE:
+        listed = _one(pc.is_in(index.column(name), value_set=keys))
+        _leave_out(reasons, listed.to_numpy(zero_copy_only=False), LISTED_OUT)
     for name in ("image_hash", "content"):
         open_rows = np.array([reason is None for reason in reasons], dtype=bool)
         _leave_out(reasons, repeated(index.column(name), boxes(index), open_rows), DUPLICATE)
@@ -357,7 +347,10 @@ def lay_out(
         if not len(rows):
             continue
         order = rows[np.random.default_rng(np.random.SeedSequence([seed, split])).permutation(len(rows))]
-        found, counts, raw = _row_groups(sizes[order], min(GROUP_BYTES, max(int(shard_bytes / ratio) // 4, 1)))
+        own, group_bytes = sizes[order], min(GROUP_BYTES, max(int(shard_bytes / ratio) // 4, 1))
+        # A group ends where it passes its share.
+        _, found = np.unique((np.cumsum(own) - own) // group_bytes, return_inverse=True)
+        counts, raw = np.bincount(found), np.bincount(found, weights=own)
         group[order] = first + found
         position[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
         for number, (start, stop) in enumerate(_shard_bounds(raw * ratio + _GROUP_BYTES, shard_bytes)):
@@ -365,13 +358,6 @@ def lay_out(
             shards.append(PlannedShard(name, SPLITS[split], first + start, tuple(counts[start:stop].tolist())))
         first += len(counts)
     return group, position, shards
-
-
-def _row_groups(sizes: Int[np.ndarray, "n"], group_bytes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The row group of each row, and the rows and raw bytes of each group: a group ends where it passes its share."""
-    ends = np.cumsum(sizes)
-    _, group = np.unique((ends - sizes) // group_bytes, return_inverse=True)
-    return group, np.bincount(group), np.bincount(group, weights=sizes)
 
 
 def _shard_bounds(encoded: np.ndarray, shard_bytes: int) -> list[tuple[int, int]]:

@@ -1,5 +1,4 @@
-"""Finished shards, in a folder or at an fsspec address: every file is checked against the manifest when it is first
-read."""
+"""Finished shards, in a folder or at an fsspec address; each file is checked against the manifest when it is read."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow as pa
 from dp3d_data.config import cache_dir, file_digest
 from dp3d_data.datasets.locations import file_system, is_address
 from dp3d_data.errors import Asking, InputMissing, ShardError, UsageError
-from dp3d_data.files import check_digest, write_whole
+from dp3d_data.files import check_digest, growing, write_whole
 from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_instances, read_manifest
 from dp3d_data.shards.runs import TEMPLATE, stored_template
 from dp3d_data.shards.table import FIELDS, InstanceTable
@@ -89,12 +88,11 @@ class ShardReader:
         Raises:
             UsageError: no such split.
         """
-        entries = [entry for entry in self.manifest["shards"] if split in (ALL, entry["split"])]
-        if not entries:
-            hint = f"--set split={ALL} takes what there is; of few instances a split may stay empty"
-            expected = "one of " + ", ".join([*self.splits, ALL])
-            raise UsageError(f"no split {split!r} in these shards", expected=expected, hint=hint)
-        return entries
+        if entries := [entry for entry in self.manifest["shards"] if split in (ALL, entry["split"])]:
+            return entries
+        hint = f"--set split={ALL} takes what there is; of few instances a split may stay empty"
+        expected = "one of " + ", ".join([*self.splits, ALL])
+        raise UsageError(f"no split {split!r} in these shards", expected=expected, hint=hint)
 
     def tables(self, split: str) -> list[pa.Table]:
         """The tables of a split, shard by shard, each checked against its hash and the schema.
@@ -132,17 +130,14 @@ class ShardReader:
     def _present(self, name: str) -> Path:
         """A file on this machine; of a remote one a whole copy."""
         path, expected = self.folder / name, self.manifest["files"].get(name)
+        place = f"{self.address.rstrip('/')}/{name}" if self.remote else str(path)  # as the user knows it
         if expected is None:
-            raise ShardError("not listed in the manifest", path=self._place(name))
+            raise ShardError("not listed in the manifest", path=place)
         if self.remote and not (path.is_file() and file_digest(path) == expected):
-            self._fetch(name, path, expected)
+            self._fetch(name, place, expected)
         elif not path.is_file():
-            raise ShardError("listed in the manifest, but missing", path=self._place(name))
+            raise ShardError("listed in the manifest, but missing", path=place)
         return path
-
-    def _place(self, name: str) -> str:
-        """The file as the user knows it."""
-        return f"{self.address.rstrip('/')}/{name}" if self.remote else str(self.folder / name)
 
     def _mirror(self, cache: Path) -> Path:
         """The local folder that stands for a remote one, named by its manifest: other shards never mix with it."""
@@ -158,29 +153,26 @@ class ShardReader:
         write_whole(folder / MANIFEST, lambda stream: stream.write(data))
         return folder
 
-    def _fetch(self, name: str, path: Path, expected: str) -> None:
+    def _fetch(self, name: str, place: str, expected: str) -> None:
         """Copy a file here; it appears whole, with the content that the manifest names, or not at all."""
 
-        def copy(stream: BinaryIO) -> None:
-            digest = hashlib.sha256()
-            for block in self._blocks(name):
+        def blocks() -> Iterator[bytes]:
+            filesystem, root = file_system(self.address)
+            try:
+                with Asking(), filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as source:
+                    while block := source.read(_BLOCK):
+                        yield block
+            except FileNotFoundError as error:
+                raise ShardError("listed in the manifest, but missing", path=place) from error
+            except OSError as error:
+                raise ShardError("cannot be fetched", got=error, path=place) from error
+
+        digest = hashlib.sha256()
+        with growing(self.folder / name) as stream:
+            for block in blocks():
                 digest.update(block)
                 stream.write(block)
-            check_digest(digest.hexdigest(), expected, self._place(name))
-
-        write_whole(path, copy)
-
-    def _blocks(self, name: str) -> Iterator[bytes]:
-        """The content of a file at the address, block by block."""
-        filesystem, root = file_system(self.address)
-        try:
-            with Asking(), filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as source:
-                while block := source.read(_BLOCK):
-                    yield block
-        except FileNotFoundError as error:
-            raise ShardError("listed in the manifest, but missing", path=self._place(name)) from error
-        except OSError as error:
-            raise ShardError("cannot be fetched", got=error, path=self._place(name)) from error
+            check_digest(digest.hexdigest(), expected, place)
 
 
 def whole_batch(tables: list[pa.Table], num_vertices: int) -> KeypointBatch:

@@ -1,5 +1,4 @@
-"""Writes a run chunk by chunk, so that it survives a kill and only one process at a time has it; and takes up its
-failed inputs again."""
+"""Writes a run chunk by chunk, so that it survives a kill, for one process at a time; takes up failed inputs again."""
 
 from __future__ import annotations
 
@@ -16,25 +15,9 @@ import pyarrow.parquet as pq
 from dp3d_data.config import file_digest
 from dp3d_data.errors import FingerprintMismatch, Unaccounted
 from dp3d_data.files import locked, read_json, sweep, write_json
+from dp3d_data.shards import runs
 from dp3d_data.shards.files import read_table, write_table
 from dp3d_data.shards.instances import rows_batch
-from dp3d_data.shards.runs import (
-    CHUNKS,
-    COUNTS,
-    MARKER,
-    OVERLAYS,
-    START,
-    START_KINDS,
-    TEMPLATE,
-    Run,
-    check_chunk,
-    chunk_files,
-    chunk_path,
-    done_chunks,
-    found_run,
-    mark_chunk,
-    marker_path,
-)
 from dp3d_data.shards.schema import SCHEMA_VERSION, SCHEMAS
 
 if TYPE_CHECKING:
@@ -70,7 +53,7 @@ class RunWriter:
 
     def __init__(self, folder: str | Path, *, kind: str, fingerprint: str, overwrite: bool = False) -> None:
         self.folder, self.kind, self.fingerprint = Path(folder), kind, fingerprint
-        self.chunks = self.folder / CHUNKS
+        self.chunks = self.folder / runs.CHUNKS
         self.retries = False
         with ExitStack() as held:
             held.enter_context(locked(self.folder))
@@ -81,21 +64,18 @@ class RunWriter:
         """Take up what the folder holds of this run, and nothing of another."""
         if overwrite:
             discard_run(self.folder)
-        found, own = found_run(self.folder), (self.kind, self.fingerprint)
-        if found not in (None, own):
+        found, own = runs.found_run(self.folder), (self.kind, self.fingerprint)
+        if found is not None and found != own:
             if self.complete or self.done:
-                what, (got, expected) = (
-                    "this folder holds the results of other settings",
-                    map(" ".join, (found, own)),
-                )
-                raise FingerprintMismatch(what, got=got, expected=expected, path=self.folder)
+                what, got = "this folder holds the results of other settings", " ".join(found)
+                raise FingerprintMismatch(what, got=got, expected=" ".join(own), path=self.folder)
             discard_run(self.folder)
         if self.complete:
             tidy(self.folder)
             return
-        if (self.chunks / START).is_file():
-            self.retries = read_json(self.chunks / START, "run marker", START_KINDS)["retries"]
-        write_json(self.chunks / START, {"kind": self.kind, "recipe": self.fingerprint, "retries": self.retries})
+        if (self.chunks / runs.START).is_file():
+            self.retries = read_json(self.chunks / runs.START, "run marker", runs.START_KINDS)["retries"]
+        write_json(self.chunks / runs.START, {"kind": self.kind, "recipe": self.fingerprint, "retries": self.retries})
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -114,16 +94,16 @@ class RunWriter:
     @property
     def complete(self) -> bool:
         """Whether this very run has been finished before."""
-        return (self.folder / MARKER).is_file()
+        return (self.folder / runs.MARKER).is_file()
 
     @property
     def done(self) -> set[int]:
         """Indices of the chunks already committed."""
-        return done_chunks(self.folder)
+        return runs.done_chunks(self.folder)
 
     def holds(self, index: int) -> bool:
         """Whether a chunk is committed."""
-        return marker_path(self.folder, index).is_file()
+        return runs.marker_path(self.folder, index).is_file()
 
     def commit(
         self,
@@ -140,9 +120,8 @@ class RunWriter:
             instances: rows, or a batch of INSTANCE_SCHEMA.
         """
         batch = instances if isinstance(instances, pa.RecordBatch) else rows_batch(instances, SCHEMAS["instances"])
-        rest = {"rejects": rejects, "failures": failures}
-        tables = {name: rows_batch(rows, SCHEMAS[name]) for name, rows in rest.items()}
-        self.commit_tables(index, {"instances": batch, **tables}, inputs=inputs)
+        tables = {"instances": batch, "rejects": rows_batch(rejects, SCHEMAS["rejects"])}
+        self.commit_tables(index, tables | {"failures": rows_batch(failures, SCHEMAS["failures"])}, inputs=inputs)
 
     def commit_tables(self, index: int, tables: dict[str, pa.Table | pa.RecordBatch], *, inputs: int) -> None:
         """Write chunk `index` from its tables "instances", "rejects" and "failures"; the marker comes last.
@@ -153,12 +132,14 @@ class RunWriter:
             FingerprintMismatch: another run took the folder while this chunk was made.
         """
         self._require_own()
-        for name, path in chunk_files(self.folder, index).items():
+        for name, path in runs.chunk_files(self.folder, index).items():
             write_table(path, tables[name])
-        mark_chunk(self.folder, index, {"inputs": inputs, **{name: table.num_rows for name, table in tables.items()}})
+        runs.mark_chunk(
+            self.folder, index, {"inputs": inputs, **{name: table.num_rows for name, table in tables.items()}}
+        )
 
     def _require_own(self) -> None:
-        if found_run(self.folder) != (self.kind, self.fingerprint) or self.complete:
+        if runs.found_run(self.folder) != (self.kind, self.fingerprint) or self.complete:
             what, expected = "this folder was given to another run meanwhile", f"{self.kind} {self.fingerprint}"
             raise FingerprintMismatch(what, expected=expected, path=self.folder)
 
@@ -170,9 +151,8 @@ class RunWriter:
         config: dict[str, Any],
         extra: dict[str, Any] | None = None,
         chunks: int | None = None,
-    ) -> Run:
-        """Gather failures and rejects, store the template, write run.json, drop the traces of the chunks, let go of the
-        folder.
+    ) -> runs.Run:
+        """Gather failures and rejects, store the template, write run.json, drop the chunks, let go of the folder.
 
         Args:
             template: stored as template.npz; None where only vertex ids are known.
@@ -190,19 +170,19 @@ class RunWriter:
         if done != list(range(len(done) if chunks is None else chunks)):
             got, hint = f"{len(done)} chunks: {str(done)[:60]}", "run the same command again: it makes what is missing"
             raise Unaccounted("chunks of this run are missing", got=got, expected=chunks, hint=hint, path=self.folder)
-        counts, names = dict.fromkeys(COUNTS, 0), ["failures.parquet", "rejects.parquet"]
+        counts, names = dict.fromkeys(runs.COUNTS, 0), ["failures.parquet", "rejects.parquet"]
         for index in done:
-            chunk = check_chunk(self.folder, index)
+            chunk = runs.check_chunk(self.folder, index)
             counts = {name: counts[name] + chunk[name] for name in counts}
         for name in ("failures", "rejects"):
-            tables = [read_table(chunk_path(self.folder, name, index)) for index in done]
+            tables = [read_table(runs.chunk_path(self.folder, name, index)) for index in done]
             write_table(self.folder / f"{name}.parquet", pa.concat_tables([SCHEMAS[name].empty_table(), *tables]))
-        names += [chunk_path(self.folder, "instances", index).name for index in done]
+        names += [runs.chunk_path(self.folder, "instances", index).name for index in done]
         notes = None
         if template is not None:
-            template.save(self.folder / TEMPLATE)
-            names.append(TEMPLATE)
-            notes = {"file": TEMPLATE, "name": template.name, "hash": template.content_hash}
+            template.save(self.folder / runs.TEMPLATE)
+            names.append(runs.TEMPLATE)
+            notes = {"file": runs.TEMPLATE, "name": template.name, "hash": template.content_hash}
         marker = {
             "kind": self.kind,
             "recipe": self.fingerprint,
@@ -214,17 +194,17 @@ class RunWriter:
             "files": {name: file_digest(self.folder / name) for name in names},
             "extra": extra or {},
         }
-        write_json(self.folder / MARKER, marker)
+        write_json(self.folder / runs.MARKER, marker)
         tidy(self.folder)
         self.close()
-        return Run.open(self.folder)
+        return runs.Run.open(self.folder)
 
 
 def tidy(folder: Path) -> None:
     """Drop what only an unfinished run needs, what names the run last, and what killed writers left."""
-    chunks = folder / CHUNKS
+    chunks = folder / runs.CHUNKS
     if chunks.is_dir():
-        for path in sorted(chunks.iterdir(), key=lambda path: path.name == START):
+        for path in sorted(chunks.iterdir(), key=lambda path: path.name == runs.START):
             if _CHUNK.fullmatch(path.name) or path.suffix == ".tmp":
                 path.unlink()
         chunks.rmdir()
@@ -233,20 +213,20 @@ def tidy(folder: Path) -> None:
 
 def discard_run(folder: Path) -> None:
     """Delete the files a run has written and nothing else; a kill in between leaves a folder that says so."""
-    if (folder / MARKER).is_file():
-        write_json(folder / CHUNKS / START, {"kind": "discarded", "recipe": "", "retries": False})
-        (folder / MARKER).unlink()
+    if (folder / runs.MARKER).is_file():
+        write_json(folder / runs.CHUNKS / runs.START, {"kind": "discarded", "recipe": "", "retries": False})
+        (folder / runs.MARKER).unlink()
     for path in folder.glob("*.parquet"):
         if _CHUNK.fullmatch(path.name) or path.name in ("failures.parquet", "rejects.parquet"):
             path.unlink()
-    (folder / TEMPLATE).unlink(missing_ok=True)
-    if (folder / OVERLAYS).is_dir():
-        for path in (folder / OVERLAYS).glob("*.jpg"):
+    (folder / runs.TEMPLATE).unlink(missing_ok=True)
+    if (folder / runs.OVERLAYS).is_dir():
+        for path in (folder / runs.OVERLAYS).glob("*.jpg"):
             path.unlink()
     tidy(folder)
 
 
-def reopen(run: Run, chunks: Sequence[Sequence[str]], fingerprint: str) -> int:
+def reopen(run: runs.Run, chunks: Sequence[Sequence[str]], fingerprint: str) -> int:
     """Make a finished run an unfinished one whose chunks with failures are to be done.
 
     Args:
@@ -264,17 +244,17 @@ def reopen(run: Run, chunks: Sequence[Sequence[str]], fingerprint: str) -> int:
     chunk_of = {name: index for index, names in enumerate(chunks) for name in names}
     tables = (_split(table, chunk_of, chunks) for table in (failures, rejects))
     for index, (failed, rejected) in enumerate(zip(*tables, strict=True)):
-        write_table(chunk_path(run.folder, "failures", index), failed)
-        write_table(chunk_path(run.folder, "rejects", index), rejected)
-        marker = marker_path(run.folder, index)
+        write_table(runs.chunk_path(run.folder, "failures", index), failed)
+        write_table(runs.chunk_path(run.folder, "rejects", index), rejected)
+        marker = runs.marker_path(run.folder, index)
         if failed.num_rows:
             marker.unlink(missing_ok=True)
         else:
-            instances = pq.read_metadata(chunk_path(run.folder, "instances", index)).num_rows
+            instances = pq.read_metadata(runs.chunk_path(run.folder, "instances", index)).num_rows
             counts = {"inputs": len(chunks[index]), "instances": instances, "rejects": rejected.num_rows, "failures": 0}
-            mark_chunk(run.folder, index, counts)
-    write_json(run.folder / CHUNKS / START, {"kind": run.kind, "recipe": fingerprint, "retries": True})
-    (run.folder / MARKER).unlink()
+            runs.mark_chunk(run.folder, index, counts)
+    write_json(run.folder / runs.CHUNKS / runs.START, {"kind": run.kind, "recipe": fingerprint, "retries": True})
+    (run.folder / runs.MARKER).unlink()
     return len(failures["image_id"].unique())
 
 
@@ -287,7 +267,7 @@ def _split(table: pa.Table, chunk_of: dict[str, int], chunks: Sequence[Sequence[
 
 def failed_in(folder: Path, index: int) -> set[str]:
     """The inputs of a chunk of a reopened run that are still to be tried again."""
-    return set(read_table(chunk_path(folder, "failures", index))["image_id"].to_pylist())
+    return set(read_table(runs.chunk_path(folder, "failures", index))["image_id"].to_pylist())
 
 
 def amend(
@@ -300,15 +280,12 @@ def amend(
         retried: the inputs whose rows are replaced.
         rows: new rows of "instances", "rejects" and "failures".
     """
-    old = {name: read_table(path) for name, path in chunk_files(writer.folder, index).items()}
-    new = {name: rows_batch(rows[name], SCHEMAS[name]) for name in old}
-    tables = {name: _merged(table, new[name], names, retried) for name, table in old.items()}
-    writer.commit_tables(index, tables, inputs=len(names))
-
-
-def _merged(old: pa.Table, new: pa.RecordBatch, names: Sequence[str], retried: set[str]) -> pa.Table:
-    kept = old.filter(pa.array([name not in retried for name in old["image_id"].to_pylist()], type=pa.bool_()))
-    table = pa.concat_tables([kept.cast(new.schema), pa.Table.from_batches([new])])
     place = {name: number for number, name in enumerate(names)}
-    order = np.argsort([place[name] for name in table["image_id"].to_pylist()], kind="stable")
-    return table.take(pa.array(order, type=pa.int64())).combine_chunks()
+    tables: dict[str, pa.Table | pa.RecordBatch] = {}
+    for kind, path in runs.chunk_files(writer.folder, index).items():
+        old, new = read_table(path), pa.Table.from_batches([rows_batch(rows[kind], SCHEMAS[kind])])
+        kept = old.filter(pa.array([name not in retried for name in old["image_id"].to_pylist()], type=pa.bool_()))
+        table = pa.concat_tables([kept.cast(new.schema), new])
+        order = np.argsort([place[name] for name in table["image_id"].to_pylist()], kind="stable")
+        tables[kind] = table.take(pa.array(order, type=pa.int64())).combine_chunks()
+    writer.commit_tables(index, tables, inputs=len(names))

@@ -32,12 +32,7 @@ _MARKER_KINDS = {
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run folder.
-
-    Attributes:
-        folder: where it lies.
-        marker: content of run.json.
-    """
+    """A finished run folder, and the content of its run.json."""
 
     folder: Path
     marker: dict[str, Any] = field(repr=False)
@@ -83,11 +78,7 @@ class Run:
             yield read_instances(path, columns, self.marker["files"][path.name])
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """One of its tables, once its bytes are what run.json says.
-
-        Raises:
-            InputMissing, ShardError: it is gone or damaged; names it.
-        """
+        """One of its tables, once its bytes are what run.json says; see `read_table`."""
         return read_table(self.folder / name, columns, sha256=self.marker["files"][name])
 
     def failures(self) -> pa.Table:
@@ -106,12 +97,7 @@ class Run:
         return checked_file(self.folder / name, self.marker["files"].get(name), gone, hint)
 
     def template(self) -> Template:
-        """The template whose vertices the ids are.
-
-        Raises:
-            InputMissing: the run knows vertex ids only, or the file is gone.
-            InputCorrupt, ShardError: damaged, or another template than the marker says.
-        """
+        """The template whose vertices the ids are; see `stored_template`."""
         return stored_template(self.folder, self.marker["template"], self.marker["files"].get(TEMPLATE))
 
     @property

@@ -231,31 +231,21 @@ def schema_problem(found: pa.Schema, expected: pa.Schema) -> str | None:
     extra = [name for name in found.names if name not in expected.names]
     if extra:
         return "unknown columns: " + ", ".join(extra)
-    pairs = [(field, found.field(field.name)) for field in expected if field.name in found.names]
-    wrong = [
-        f"{field.name} is {other.type}, not {field.type}"
-        for field, other in pairs
-        if not _same_type(field.type, other.type)
-    ]
+    wrong = []
+    for field in (field for field in expected if field.name in found.names):
+        kind, other = field.type, found.field(field.name).type
+        # Lists of older versions allow null entries, though none was ever written.
+        lists = pa.types.is_list(kind) and pa.types.is_list(other)
+        if kind != other and not (lists and kind.value_type == other.value_type):
+            wrong.append(f"{field.name} is {other}, not {kind}")
     return "; ".join(wrong) or None
-
-
-def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether two columns hold the same values: lists of older versions allow null entries, though none was ever
-    written."""
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        return one.value_type == other.value_type
-    return one == other
 
 
 def current(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
     """A table of instances of any readable version with today's columns, or those named; what it lacks is null."""
     fields = [INSTANCE_SCHEMA.field(name) for name in columns or INSTANCE_SCHEMA.names]
-    arrays = [_column(table, field) for field in fields]
+    for field in fields:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    arrays = [table.column(field.name).cast(field.type) for field in fields]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=INSTANCE_SCHEMA.metadata))
-
-
-def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-    if field.name not in table.column_names:
-        return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
-    return table.column(field.name).cast(field.type)

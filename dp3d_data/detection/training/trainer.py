@@ -33,8 +33,7 @@ STATE_KINDS = {"recipe": str, "step": int, "network": dict, "average": dict, "op
 
 
 def run_fingerprint(config: TrainCseConfig, kinds: tuple[Kind, ...], ranks: Ranks = ALONE) -> str:
-    """Fingerprint of everything that decides the weights; where it runs does not, but how many processes share a step
-    does."""
+    """Fingerprint of everything that decides the weights: how many processes share a step, but not where it runs."""
     decisive = {name: value for name, value in plain(config).items() if name not in MACHINE_SETTINGS}
     if ranks.count > 1:
         decisive["processes"] = ranks.count
@@ -64,19 +63,11 @@ def learning_rate(config: TrainCseConfig, step: int) -> float:
 def fresh_state(network: Dp3dDenseRCNN, config: TrainCseConfig) -> TrainingState:
     """A state at step 0; biases and norms are not decayed, and the trunk learns at a rate of its own."""
     trunk = {id(one) for one in network.backbone.bottom_up.parameters()}
-    groups = [
-        {
-            "params": [
-                p
-                for p in network.parameters()
-                if p.requires_grad and (id(p) in trunk) == inside and (p.ndim > 1) == matrix
-            ],
-            "weight_decay": config.weight_decay * matrix,
-            "share": config.trunk_rate if inside else 1.0,
-        }
-        for inside in (False, True)
-        for matrix in (True, False)
-    ]
+    learning, groups = [one for one in network.parameters() if one.requires_grad], []
+    for inside, share in ((False, 1.0), (True, config.trunk_rate)):
+        for matrix in (True, False):
+            own = [one for one in learning if (id(one) in trunk) == inside and (one.ndim > 1) == matrix]
+            groups.append({"params": own, "weight_decay": config.weight_decay * matrix, "share": share})
     average = copied(network.state_dict().items())
     return TrainingState(network, torch.optim.AdamW(groups, lr=config.learning_rate), network, average)
 
@@ -192,8 +183,7 @@ def load_state(state: TrainingState, out: Path, fingerprint: str) -> None:
     content = read_torch(path, "state of a training", expected="what dp3d-data train-cse saves", hint=hint)
     require_keys(content, STATE_KINDS, "state of a training", path, CheckpointError)
     if content["recipe"] != fingerprint:
-        raise FingerprintMismatch(
-            "this folder holds another training", got=content["recipe"], expected=fingerprint, path=path
-        )
+        what, got = "this folder holds another training", content["recipe"]
+        raise FingerprintMismatch(what, got=got, expected=fingerprint, path=path)
     state.module.load_state_dict(content["network"])
     state.restore(content)

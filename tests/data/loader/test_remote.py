@@ -9,8 +9,8 @@ import fsspec
 import pytest
 
 from dp3d_data.errors import DiskFull, InputMissing, PathUnusable, ShardError, UsageError
+from dp3d_data.files import json_digest
 from dp3d_data.loader import Loader, ShardReader
-from dp3d_data.shards.files import own_hash
 from dp3d_data.shards.reader import is_remote
 from tests.data.loader.samples import small_shards
 
@@ -63,7 +63,8 @@ def test_a_manifest_that_names_files_elsewhere_writes_nothing(bucket, tmp_path, 
     if place == "shards":
         content["shards"][0] |= {"name": name, "sha256": digest}
     bucket.pipe_file(
-        "/bucket/dogs/manifest.json", json.dumps(content | {"manifest_sha256": own_hash(content)}).encode()
+        "/bucket/dogs/manifest.json",
+        json.dumps(content | {"manifest_sha256": json_digest(content, "manifest_sha256")}).encode(),
     )
     for path in ("/bucket/dogs/X", "/X", "/elsewhere/dp3d-X", f"/bucket/dogs/{name}"):
         bucket.pipe_file(path, b"hostile")

@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from dp3d_data.errors import Dp3dError, ShardError
 from dp3d_data.files import json_digest, read_json, write_json
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
-from dp3d_data.shards.files import own_hash
 from pipelines.cli.data import main
 from tests.data.loader.samples import shards_in
 from tests.data.shards.samples import row, run
@@ -88,7 +87,7 @@ def test_names_that_lead_out_of_the_folder_are_refused_before_anything_is_read(m
             content["files"][name] = "0" * 64
         else:
             content["shards"][0]["name"] = name
-        path.write_text(json.dumps(content | {"manifest_sha256": own_hash(content)}))
+        path.write_text(json.dumps(content | {"manifest_sha256": json_digest(content, "manifest_sha256")}))
         with pytest.raises(ShardError, match="leads out of the folder"):
             ShardReader(path.parent)
         [(file, text)] = verify(path.parent)
@@ -100,7 +99,7 @@ def test_a_manifest_without_a_key_is_refused(tmp_path, key):
     path = shards_in(tmp_path) / "manifest.json"
     content = json.loads(path.read_text())
     del content[key]
-    path.write_text(json.dumps(content | {"manifest_sha256": own_hash(content)}))
+    path.write_text(json.dumps(content | {"manifest_sha256": json_digest(content, "manifest_sha256")}))
     with pytest.raises(ShardError, match=f"'{key}' is missing"):
         ShardReader(path.parent)
 
