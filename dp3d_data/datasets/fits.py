@@ -74,7 +74,7 @@ def pinhole(focal: Any, centre: Any, rotation: Any = None, translation: Any = (0
     return FitCamera("perspective", np.eye(3) if rotation is None else rotation, translation, both, centre)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Fit:
     """One instance of a dataset of fits.
 
@@ -83,7 +83,7 @@ class Fit:
         image_id: stable name of the image; instances of one image share it.
         image_path: where the image lies, None where the dataset's images are not at hand.
         image_size: (width, height) pixels, None where nothing says it.
-        group: what must stay in one split: sequence, subject, breed.
+        group: what must stay in one split: sequence, subject, breed; the image where none is given.
         split: the dataset's own split, None without.
         body: model that the numbers belong to: "smpl", "smpl-male", "smpl-female", "smal".
         pose: [J, 3] axis-angle, radians, the root's first.
@@ -103,10 +103,10 @@ class Fit:
 
     instance_id: str
     image_id: str
-    image_path: Path | None
-    image_size: tuple[int, int] | None
-    group: str
-    split: str | None
+    image_path: Path | None = None
+    image_size: tuple[int, int] | None = None
+    group: str = ""
+    split: str | None = None
     body: str
     pose: Float[np.ndarray, "joints 3"]
     betas: Float[np.ndarray, "betas"]
@@ -122,13 +122,11 @@ class Fit:
     source_quality: str | None = None
 
     def __post_init__(self) -> None:
-        _take(self, "pose", (-1, 3))
-        _take(self, "betas", (-1,))
-        _take(self, "translation", (3,))
-        if self.joint_scales is not None:
-            _take(self, "joint_scales", (-1,))
-        if self.labels is not None:
-            _take(self, "labels", (-1, 3))
+        object.__setattr__(self, "group", self.group or self.image_id)
+        shapes = {"pose": (-1, 3), "betas": (-1,), "translation": (3,), "joint_scales": (-1,), "labels": (-1, 3)}
+        for name, shape in shapes.items():
+            if name not in ("joint_scales", "labels") or getattr(self, name) is not None:
+                _take(self, name, shape)
         if self.image_size is not None:
             size = size_of_image(*_numbers("image_size", self.image_size, 2))
             object.__setattr__(self, "image_size", size)
@@ -214,17 +212,16 @@ def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tupl
 
 
 def attempt(
-    instance_id: str, image_id: str, path: Path, build: Callable[..., Fit], *arguments: Any, **named: Any
+    instance_id: str, image_id: str, path: Path, build: Callable[..., Fit], *arguments: Any
 ) -> Fit | FitFailure:
-    """The fit that `build` makes, or why it makes none."""
+    """The fit that `build` makes of the arguments and the two names, or why it makes none."""
     try:
-        return build(*arguments, **named)
+        return build(*arguments, instance_id=instance_id, image_id=image_id)
     except (Dp3dError, *MALFORMED) as error:
         return failure(instance_id, image_id, path, error)
 
 
 def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> FitFailure:
-    """The row of the failures table for an error."""
     if not isinstance(error, Dp3dError):
         error = InputCorrupt(f"not the fields expected: {error!r}"[:200])
     got = "" if error.got in (None, "") else f", got {error.got}"
@@ -335,7 +332,6 @@ def smal_numbers(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pose(fields: Mapping[str, Any]) -> Float[np.ndarray, "joints 3"]:
-    """The root's axis-angle first: in one field, or root and joints in two."""
     if not _given(fields, (*ROOT_POSE, *JOINT_POSE)):
         return joints(_only(fields, POSE))
     if _given(fields, POSE):

@@ -43,28 +43,21 @@ class Neutral(Dataset):
                     yield failure(identity, image, path, InputCorrupt("a second fit of the same instance_id"))
                     continue
                 seen.add(identity)
-                yield attempt(identity, image, path, fit_of, fields, path.parent)
+                yield attempt(identity, image, path, _fit, fields, path.parent)
 
 
-def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
-    """One entry of the list.
-
-    Raises:
-        InputCorrupt: a field is missing, unknown or of the wrong form.
-    """
+def _fit(fields: dict[str, Any], folder: Path, **names: str) -> Fit:
     unknown = sorted(set(fields) - NAMES)
     if unknown:
         raise InputCorrupt("unknown fields", got=", ".join(unknown), expected=", ".join(sorted(NAMES)))
     image, mask, mesh, size, box = (fields.get(name) for name in ("image", "mask", "mesh", "image_size", "box"))
-    identity = str(take(fields, "instance_id"))
-    image_id = str(fields.get("image_id") or image or identity.partition("#")[0])
+    take(fields, "instance_id")
     split = fields.get("split")
     return Fit(
-        instance_id=identity,
-        image_id=image_id,
+        **names,
         image_path=None if image is None else folder / image,
         image_size=size,
-        group=str(fields.get("group") or image_id),
+        group=str(fields.get("group") or ""),
         split=None if split is None else str(split),
         body=str(take(fields, "body")),
         pose=np.zeros((0, 3)) if mesh is not None else joints(take(fields, "pose")),

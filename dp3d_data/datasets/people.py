@@ -73,7 +73,15 @@ class Human36M(Dataset):
         names = names_below(folder)
         require_tree(any(map(SUBJECT.search, names)), root, H36M_IMAGES, H36M_HINT, "no Human3.6M here")
         boxes = _h36m_boxes(folder.parent / "annotations")
-        return [self._record(folder, name, boxes) for name in names]
+        records = []
+        for name in names:
+            found = SUBJECT.search(name)
+            group, split = (
+                (f"S{int(found[1] or found[2])}", split_of(int(found[1] or found[2]))) if found else (None, None)
+            )
+            record = ImageRecord(name, str(folder / name), self.name, group, split)
+            records.append(record if boxes is None else boxes.get(name, Annotations()).of(record))
+        return records
 
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every annotation: subjects in order of number, then annotations as the file has them.
@@ -86,13 +94,6 @@ class Human36M(Dataset):
         require_tree(numbers, root, H36M_FITS, H36M_HINT)
         for subject in numbers:
             yield from _h36m_fits(root, folder, subject)
-
-    def _record(self, folder: Path, name: str, boxes: dict[str, Annotations] | None) -> ImageRecord:
-        found = SUBJECT.search(name)
-        subject = int(found[1] or found[2]) if found else None
-        group, split = (None, None) if subject is None else (f"S{subject}", split_of(subject))
-        record = ImageRecord(name, str(folder / name), self.name, group, split)
-        return record if boxes is None else boxes.get(name, Annotations()).of(record)
 
 
 def split_of(subject: int) -> str:
@@ -149,9 +150,9 @@ def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFail
 
 
 def _h36m_fit(
-    root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any]
+    root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any], **names: str
 ) -> Fit:
-    name, subject = image["file_name"], int(image["subject"])
+    subject = int(image["subject"])
     fields: Any = smpl
     for key in ("action_idx", "subaction_idx", "frame_idx"):
         fields = take(fields, str(image[key]))
@@ -160,9 +161,8 @@ def _h36m_fit(
     camera = take(cameras, str(image["cam_idx"]))
     place = np.ravel(np.asarray(take(camera, "t"), dtype=np.float64)) * METRES
     return Fit(
-        instance_id=f"{name}#{int(note['id'])}",
-        image_id=name,
-        image_path=existing(below(root / "images", name)),
+        **names,
+        image_path=existing(below(root / "images", image["file_name"])),
         image_size=(image["width"], image["height"]),
         group=f"S{subject}",
         split=split_of(subject),
@@ -238,13 +238,12 @@ def _fits_of_sequence(root: Path, name: str, split: str, path: Path) -> Iterator
     for person in range(people):
         for frame in range(frames):
             image = f"{name}/image_{frame:05d}.jpg"
-            known: dict[str, Any] = {"instance_id": f"{image}#{person}", "image_id": image}
-            known |= {"image_path": existing(root / "imageFiles" / image), "image_size": size}
+            known: dict[str, Any] = {"image_path": existing(root / "imageFiles" / image), "image_size": size}
             known |= {"group": name, "split": split}
-            yield attempt(known["instance_id"], image, path, _3dpw_fit, fields, person, frame, known)
+            yield attempt(f"{image}#{person}", image, path, _3dpw_fit, fields, person, frame, known)
 
 
-def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any]) -> Fit:
+def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any], **names: str) -> Fit:
     if not np.asarray(take(fields, "campose_valid")[person])[frame]:
         raise InputCorrupt("the camera is marked as not aligned in this frame (campose_valid)")
     gender = str(take(fields, "genders")[person])
@@ -254,6 +253,7 @@ def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, 
     inner = np.asarray(take(fields, "cam_intrinsics"), dtype=np.float64)
     focal = inner[0, 0], inner[1, 1]
     return Fit(
+        **names,
         **known,
         body=GENDERS[gender],
         pose=joints(take(fields, "poses")[person][frame]),
@@ -314,16 +314,14 @@ def official_splits(folder: Path) -> dict[str, str]:
     return dict.fromkeys(split_lists(folder, ("trainval",)), "train") | split_lists(folder)
 
 
-def _up3d_fit(path: Path, image: Path, splits: dict[str, str]) -> Fit:
+def _up3d_fit(path: Path, image: Path, splits: dict[str, str], **names: str) -> Fit:
     fields = read_pickle(path)
     refuse_unknown(fields, ("pose", "betas", "trans", "rt", "t", "f"))
     size = picture_size(image)
     return Fit(
-        instance_id=f"{image.name}#0",
-        image_id=image.name,
+        **names,
         image_path=image,
         image_size=size,
-        group=image.name,
         split=splits.get(image.name),
         body="smpl",
         pose=joints(take(fields, "pose")),

@@ -60,20 +60,15 @@ class Smalify(Dataset):
         for path in paths:
             image = path.parent.relative_to(root).as_posix()
             image = path.parent.resolve().name if image == "." else image
-            yield attempt(f"{image}#0", image, path, _smalify, path, image)
+            yield attempt(f"{image}#0", image, path, _smalify, path)
 
 
-def _crop(name: str, group: str, size: tuple[int, int]) -> dict[str, Any]:
-    """What the fit of one animal says of its image where the fitter had an image of its own, and the photograph is not
-    at hand."""
-    names = {"instance_id": f"{name}#0", "image_id": name, "group": group, "split": None, "body": "smal"}
-    return names | {"image_path": None, "image_size": size}
-
-
-def _smalify(path: Path, image: str) -> Fit:
+def _smalify(path: Path, **names: str) -> Fit:
     return Fit(
-        **_crop(image, image, (SMALIFY_SIDE, SMALIFY_SIDE)),
+        **names,
         **smal_numbers(read_fields(path)),
+        image_size=(SMALIFY_SIDE, SMALIFY_SIDE),
+        body="smal",
         camera=pinhole(SMALIFY_FOCAL, (SMALIFY_SIDE / 2, SMALIFY_SIDE / 2), TURNED, (0, 0, DISTANCE)),
     )
 
@@ -103,19 +98,20 @@ class Wldo(Dataset):
             yield attempt(f"{path.stem}#0", path.stem, path, _wldo, path)
 
 
-def _wldo(path: Path) -> Fit:
+def _wldo(path: Path, **names: str) -> Fit:
     fields = read_fields(path)
     betas = vector("betas", take(fields, "betas"))
     if len(betas) != SMAL_BETAS and len(betas) < SMAL_BETAS + LIMBS:
         expected = f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"
         raise ShapeError("betas of another number", got=len(betas), expected=expected)
     photograph = PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/"))
-    # The renderer takes the first six limb scales; numbers behind them move nothing.
-    numbers = smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]})
-    group = photograph.parent.name or path.stem  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
     return Fit(
-        **_crop(path.stem, group, (WLDO_SIDE, WLDO_SIDE)),
-        **numbers,
+        **names,
+        # The renderer takes the first six limb scales; numbers behind them move nothing.
+        **smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]}),
+        image_size=(WLDO_SIDE, WLDO_SIDE),
+        group=photograph.parent.name,  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
+        body="smal",
         camera=_wldo_camera(take(fields, "camera")),
         mirrored=True,
     )
@@ -163,14 +159,12 @@ class Animal3D(Dataset):
             for number, fields in enumerate(content["data"]):
                 named = fields.get("img_path") if isinstance(fields, dict) else None
                 image = str(named or f"{path.name}-{number}")
-                identity, split = f"{image}#{count[image]}", path.stem if path.stem in SPLITS else None
+                yield attempt(f"{image}#{count[image]}", image, path, _animal, fields, path, focal)
                 count[image] += 1
-                names = {"instance_id": identity, "image_id": image, "split": split}
-                yield attempt(identity, image, path, _animal, fields, names, path.parent, focal)
 
 
-def _animal(fields: dict[str, Any], names: dict[str, Any], folder: Path, focal: Any) -> Fit:
-    image = below(folder, str(take(fields, "img_path")))
+def _animal(fields: dict[str, Any], path: Path, focal: Any, **names: str) -> Fit:
+    image = below(path.parent, str(take(fields, "img_path")))
     numbers = smal_numbers(fields)
     size = _size(fields, image)
     return Fit(
@@ -179,10 +173,11 @@ def _animal(fields: dict[str, Any], names: dict[str, Any], folder: Path, focal: 
         image_path=existing(image),
         image_size=size,
         group=PurePosixPath(names["image_id"]).parent.as_posix(),
+        split=path.stem if path.stem in SPLITS else None,
         body="smal",
         camera=_animal_camera(fields, one_number("flength", focal), numbers["translation"], size),
         box=None if fields.get("bbox") is None else corners(fields["bbox"]),
-        mask_path=existing(below(folder, str(fields["mask_path"]))) if fields.get("mask_path") else None,
+        mask_path=existing(below(path.parent, str(fields["mask_path"]))) if fields.get("mask_path") else None,
     )
 
 
@@ -270,7 +265,7 @@ class PosedMesh(Dataset):
         paths = _last_steps(sorted(root.rglob("*.obj")))
         require_tree(paths, root, POSED_MESH, POSED_MESH_HINT)
         for name, path in sorted((path.with_name(name).relative_to(root).as_posix(), path) for path, name in paths):
-            yield attempt(f"{name}#0", name, path, _posed_mesh, path, name)
+            yield attempt(f"{name}#0", name, path, _posed_mesh, path)
 
 
 def _last_steps(paths: list[Path]) -> list[tuple[Path, str]]:
@@ -284,13 +279,15 @@ def _last_steps(paths: list[Path]) -> list[tuple[Path, str]]:
     return list(last.values())
 
 
-def _posed_mesh(path: Path, name: str) -> Fit:
+def _posed_mesh(path: Path, **names: str) -> Fit:
     camera = _camera_fields(path)
     width, height = take(camera, "image_size")
     focal = tuple(np.broadcast_to(np.ravel(np.asarray(take(camera, "focal"), dtype=np.float64)), 2))
     centre = tuple(np.ravel(camera["centre"])) if camera.get("centre") is not None else (width / 2, height / 2)
     return Fit(
-        **_crop(name, name, (width, height)),
+        **names,
+        image_size=(width, height),
+        body="smal",
         pose=np.zeros((0, 3)),
         betas=np.zeros(0),
         translation=np.zeros(3),

@@ -100,8 +100,7 @@ class StanfordDogs(Dataset):
                 yield failure(f"{image}#0", image, path, InputCorrupt("a second fit of the same photograph"))
                 continue
             seen.add(image)
-            known: dict[str, Any] = {"instance_id": f"{image}#0", "image_id": image, "group": breed(image)}
-            known |= {"split": splits.get(image), "image_path": existing(folder / image)}
+            known: dict[str, Any] = {"split": splits.get(image), "image_path": existing(folder / image)}
             known["mask_path"] = existing((root / "masks" / image).with_suffix(".png"))
             yield attempt(f"{image}#0", image, path, _fit, path, known)
 
@@ -173,10 +172,12 @@ def _image_of(path: Path) -> str:
     return f"{name}.jpg"
 
 
-def _fit(path: Path, known: dict[str, Any]) -> Fit:
+def _fit(path: Path, known: dict[str, Any], **names: str) -> Fit:
     fields = read_fields(path)
     return Fit(
+        **names,
         **known,
+        group=breed(names["image_id"]),
         **smal_numbers(fields),
         image_size=fields.get("image_size"),
         body="smal",
