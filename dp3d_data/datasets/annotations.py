@@ -68,9 +68,9 @@ class Annotations:
 
 
 def instance_of(name: str, make: Callable[..., ReadyInstance], *arguments: Any) -> ReadyInstance | BadInstance:
-    """The instance that `make` gives, or what is wrong with it."""
+    """The instance that `make` gives of its name and the arguments, or what is wrong with it."""
     try:
-        return make(*arguments)
+        return make(name, *arguments)
     except MALFORMED as error:
         return BadInstance(name, error)
 

@@ -9,7 +9,6 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
@@ -122,7 +121,10 @@ def coco_images(
         raise InputCorrupt("not COCO's json", got=got, expected=EXPECTED, hint=FORMS, path=path)
     tags = tags_of(annotations, "category_id")
     ids = ids_of(content.get("categories"), wanted, path, tags)
-    names_of = {tag: _names_of(tag, ids) for tag in set(tags)}
+    names_of = {  # an annotation that does not tell its category is of all, so that it is seen
+        tag: [name for name, own in ids.items() if tag is None or own is None or key_of(tag) in own]
+        for tag in set(tags)
+    }
     places, twice = _places(images)
     found: dict[str, dict[str, Annotations]] = {}
     for number, tag in enumerate(tags):
@@ -160,15 +162,6 @@ def _add(image: Annotations, note: Any, place: int, masks: bool, by_category: bo
     image.add(name, make)
 
 
-def _names_of(tag: Any, ids: Mapping[str, set[str] | None]) -> list[str]:
-    """The wanted categories that an annotation is of; one that does not tell is of all, so that it is seen."""
-    try:
-        key = key_of(tag)
-    except MALFORMED:
-        return list(ids)
-    return [name for name, own in ids.items() if own is None or key in own]
-
-
 def _image_key(note: Any) -> tuple[str, str]:
     """The id of an annotation's image; empty where it has none, and why."""
     try:
@@ -181,10 +174,8 @@ def _places(entries: Sequence[Any]) -> tuple[dict[str, int], set[str]]:
     """Id -> place of each image of the file, and the ids of several."""
     places, twice = dict[str, int](), set[str]()
     for place, tag in enumerate(tags_of(entries, "id")):
-        with suppress(*MALFORMED):  # no annotation can name it
-            key = key_of(tag)
-            if places.setdefault(key, place) != place:
-                twice.add(key)
+        if tag is not None and places.setdefault(key_of(tag), place) != place:
+            twice.add(key_of(tag))
     return places, twice
 
 
@@ -407,10 +398,7 @@ def _unnamed(word: str, path: Path, tags: Sequence[Any]) -> set[str] | None:
     """The ids of a file without names of categories: the word where it is an id, all where there is but one."""
     if word.isdecimal():
         return {word}
-    found: set[str] = set()
-    for tag in set(tags):
-        with suppress(*MALFORMED):
-            found.add(key_of(tag))
+    found = {key_of(tag) for tag in tags if tag is not None}
     if len(found) > 1:
         got, hint = f"category ids {', '.join(sorted(found)[:5])}", "choose one: --set category_in_file=ID"
         raise UsageError("the annotations do not name their categories", got=got, hint=hint, path=path)

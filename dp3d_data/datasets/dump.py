@@ -52,11 +52,9 @@ class Dump(Dataset):
         return records
 
     def digest(self) -> str:
-        """Of the dump."""
         return file_digest(self.options.path)
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the detections, numbered as in the dump; see `Dataset.reader`."""
         if isinstance(index, ChartIndex):
             require_person(num_vertices)
         elif index is None:
@@ -133,7 +131,7 @@ def _instances(entry: Mapping[str, Any], index: VertexIndex | ChartIndex) -> lis
         if not len(boxes) == len(scores) == len(found):
             raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, {len(found)} detections")
     each = enumerate(zip(boxes, scores, found, strict=True))
-    return [instance_of(str(number), _instance, number, *one) for number, one in each]
+    return [instance_of(str(number), _instance, *one) for number, one in each]
 
 
 def _detections(dense: Any, count: int, index: Any) -> list[Callable[[Box], DensePrediction]]:
@@ -143,35 +141,27 @@ def _detections(dense: Any, count: int, index: Any) -> list[Callable[[Box], Dens
         index: `VertexIndex` of embeddings, `ChartIndex` of all else.
     """
     kind, fields = kind_of(dense), fields_of(dense)
-    if kind == "results":
-        return [partial(_result, one, index) for one in dense]
-    if kind == "encoded":
-        return [partial(_encoded, one, index) for one in fields["results"]]
+    if kind in ("results", "encoded"):
+        return [partial(_result, one, index) for one in (dense if kind == "results" else fields["results"])]
     names = CHARTS if kind == "charts" else EMBEDDINGS
     maps = {name: _array(fields[name]).astype(np.float32) for name in names}
     if any(len(values) < count for values in maps.values()):
         raise ValueError(f"{count} boxes, {len(maps['coarse_segm'])} detections")
-    read = _charts if kind == "charts" else _embeddings
-    return [partial(read, {name: values[row] for name, values in maps.items()}, index) for row in range(count)]
+    return [partial(_maps, {name: values[row] for name, values in maps.items()}, index) for row in range(count)]
 
 
-def _charts(row: dict[str, Any], index: ChartIndex, box: Box) -> DensePrediction:
+def _maps(row: dict[str, Any], index: Any, box: Box) -> DensePrediction:
+    if "embedding" in row:
+        return dense_prediction(box, row["embedding"], row["coarse_segm"], index)
     return _placed(box, *chart_pixels(box, **row), index)
 
 
-def _embeddings(row: dict[str, Any], index: VertexIndex, box: Box) -> DensePrediction:
-    return dense_prediction(box, row["embedding"], row["coarse_segm"], index)
-
-
 def _result(one: Any, index: ChartIndex, box: Box) -> DensePrediction:
-    """Labels and u, v of every pixel of the box."""
-    fields = fields_of(one)
-    labels, places = (_array(fields[name]) for name in ("labels", "uv"))
-    return _placed(box, labels.astype(np.int64), places.astype(np.float64), index)
-
-
-def _encoded(one: Any, index: ChartIndex, box: Box) -> DensePrediction:
-    """Shape and a PNG of I, U, V in base64, as dumps of 2019 and 2020 hold them."""
+    """Labels and u, v of every pixel of the box; or, as dumps of 2019 and 2020 hold them, its shape and a PNG of I, U,
+    V in base64."""
+    if not isinstance(one, (list, tuple)):
+        labels, places = (_array(fields_of(one)[name]) for name in ("labels", "uv"))
+        return _placed(box, labels.astype(np.int64), places.astype(np.float64), index)
     pixels = decode_png(from_text(one[1]), "a detection")
     return _placed(box, pixels[..., 0].astype(np.int64), pixels[..., 1:].transpose(2, 0, 1) / 255, index)
 
@@ -207,16 +197,15 @@ def kind_of(dense: Any) -> str:
     raise InputCorrupt("detections that are neither charts nor embeddings", got=got)
 
 
-def _instance(number: int, numbers: np.ndarray, score: float, read: Callable[[Box], DensePrediction]) -> ReadyInstance:
-    """One detection; what is wrong with it names it."""
+def _instance(name: str, numbers: np.ndarray, score: float, read: Callable[[Box], DensePrediction]) -> ReadyInstance:
     try:
         x0, y0, x1, y1 = (finite(value) for value in numbers)
         box = x0, y0, x1, y1
-        return ReadyInstance(str(number), box, finite(score), read(box))
+        return ReadyInstance(name, box, finite(score), read(box))
     except Dp3dError:
         raise
     except MALFORMED as error:
-        what, got = f"detection {number}: not a detection", in_words(error)[:120]
+        what, got = f"detection {name}: not a detection", in_words(error)[:120]
         raise InputCorrupt(what, got=got, expected=EXPECTED, hint=AGAIN) from error
 
 

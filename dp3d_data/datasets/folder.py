@@ -76,7 +76,10 @@ class Folder(Dataset):
         found, unread = dict[str, Found](), dict[str, str]()
         for entry in map(str, self.entries):
             for root, path, named in _expand(entry, extensions() | skipped):
-                place = path if is_address(path) else _absolute(path)
+                if is_address(path):
+                    place = path
+                else:  # what `os.path.abspath` says, sooner for a plain path
+                    place = os.path.join(os.getcwd(), path) if _is_plain(path) else os.path.abspath(path)
                 if named or (extension := _extension(path)) not in skipped:
                     found.setdefault(place, (root, path))
                 else:
@@ -117,11 +120,6 @@ def _extension(path: str) -> str:
 def _is_plain(path: str) -> bool:
     """Whether no part of a path is empty or begins with a dot, so that the path is in its normal form."""
     return os.sep == "/" and "//" not in path and "/." not in path and path[:1] != "." and path[-1:] != "/"
-
-
-def _absolute(path: str) -> str:
-    """What `os.path.abspath` says, sooner: most paths are plain."""
-    return os.path.join(os.getcwd(), path) if _is_plain(path) else os.path.abspath(path)
 
 
 def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool]]:

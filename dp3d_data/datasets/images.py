@@ -25,7 +25,7 @@ from dp3d_data.datasets import ReadyInstance
 from dp3d_data.datasets.locations import is_address, read_bytes
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
-from dp3d_data.records import Box, GivenObject, ImageRecord, RunLength, VertexView
+from dp3d_data.records import Box, GivenObject, ImageRecord, VertexView
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
         InputCorrupt: empty, truncated, no image, too large, or it may not be read.
     """
     data = _read_bytes(path)
-    pixels, orientation = _decode(data, path, max_pixels)
-    return Photograph(pixels, hashlib.sha256(data).hexdigest(), orientation)
+    with _opened(io.BytesIO(data), path, max_pixels) as image:
+        told = _orientation(image) if image.format == "TIFF" else 0  # which Pillow turns as it decodes it
+        _load(image, data)
+        return Photograph(_upright_rgb(image), hashlib.sha256(data).hexdigest(), told or _orientation(image))
 
 
 @contextmanager
@@ -126,9 +128,13 @@ def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None
 
 def _read_bytes(path: str | Path) -> bytes:
     if is_address(path):
-        return _not_empty(read_bytes(str(path), MAX_BYTES), path)
-    _check_file(path)
-    return _not_empty(Path(path).read_bytes(), path)
+        data = read_bytes(str(path), MAX_BYTES)
+    else:
+        _check_file(path)
+        data = Path(path).read_bytes()
+    if not data:
+        raise InputCorrupt("the file is empty", got="0 bytes", path=path)
+    return data
 
 
 def _check_file(path: str | Path) -> None:
@@ -151,12 +157,6 @@ def _check_file(path: str | Path) -> None:
         raise InputCorrupt("the file cannot be read", got=error.strerror, path=path) from error
 
 
-def _not_empty(data: bytes, path: str | Path) -> bytes:
-    if not data:
-        raise InputCorrupt("the file is empty", got="0 bytes", path=path)
-    return data
-
-
 @cache
 def readable_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that are read here: HEIF where pillow-heif is installed, AVIF where Pillow knows
@@ -170,13 +170,6 @@ def readable_formats() -> tuple[str, ...]:
         pillow_heif.register_heif_opener()
     known = set(Image.OPEN) if features.check("avif") else set(Image.OPEN) - {"AVIF"}
     return tuple(name for name in FORMATS if name in known)
-
-
-def _decode(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, int]:
-    with _opened(io.BytesIO(data), path, max_pixels) as image:
-        told = _orientation(image) if image.format == "TIFF" else 0  # which Pillow turns as it decodes it
-        _load(image, data)
-        return _upright_rgb(image), told or _orientation(image)
 
 
 @contextmanager
@@ -240,10 +233,13 @@ def _other_byte(args: Any) -> Any:
 
 
 def _upright_rgb(image: Image) -> np.ndarray:
-    """The pixels, turned as EXIF says."""
+    """The pixels, turned as EXIF says, where it can be parsed."""
     from PIL import Image as pillow
+    from PIL import ImageOps
 
-    upright = _turned(image)
+    upright = image
+    with suppress(*_DECODER_ERRORS):
+        upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):
         upright = pillow.fromarray(_to_eight_bits(np.asarray(upright)))
     elif upright.mode in ("P", "PA", "LA", "RGBA", "RGBa", "La") or "transparency" in upright.info:
@@ -261,16 +257,6 @@ def _orientation(image: Image) -> int:
     except _DECODER_ERRORS:
         return 1
     return orientation if orientation in range(1, 9) else 1
-
-
-def _turned(image: Image) -> Image:
-    """The image with EXIF's rotation applied, where it can be parsed."""
-    from PIL import ImageOps
-
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DECODER_ERRORS:
-        return image
 
 
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
@@ -349,14 +335,11 @@ def _turned_box(box: Box, orientation: int, size: tuple[int, int]) -> Box:
 
 
 def _turned_object(one: GivenObject, orientation: int, size: tuple[int, int]) -> GivenObject:
-    mask = None if one.mask is None else _turned_mask(one.mask, orientation)
-    keypoints = one.keypoints
+    mask, keypoints = one.mask, one.keypoints
+    if mask is not None:
+        pixels = mask_pixels(mask).T
+        mask = encode_pixels(pixels[:: -1 if orientation in (7, 8) else 1, :: -1 if orientation in (6, 7) else 1])
     if keypoints is not None:
         places = turned_points(np.array(keypoints)[:, :2], orientation, size).tolist()
         keypoints = tuple((x, y, seen) for (x, y), (_, _, seen) in zip(places, keypoints, strict=True))
     return replace(one, box=_turned_box(one.box, orientation, size), mask=mask, keypoints=keypoints)
-
-
-def _turned_mask(mask: RunLength, orientation: int) -> RunLength:
-    pixels = mask_pixels(mask).T
-    return encode_pixels(pixels[:: -1 if orientation in (7, 8) else 1, :: -1 if orientation in (6, 7) else 1])

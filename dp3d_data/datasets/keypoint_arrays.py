@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -68,7 +67,6 @@ class KeypointArrays(Dataset):
         return list(records.values())
 
     def digest(self) -> str:
-        """Of the files' bytes."""
         return fingerprint_of([file_digest(path) for path in self.files()])
 
     def reader(self, num_vertices: int, index: object = None) -> InstanceReader:
@@ -81,19 +79,29 @@ class KeypointArrays(Dataset):
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
             return [
-                instance_of(str(number), _instance, str(number), self._arrays(path), path, row, size)
+                instance_of(str(number), _instance, self._arrays(path), path, row, size)
                 for number, (path, row) in enumerate(self._rows[record.image_id])
             ]
 
         return instances
 
     def size_of(self, record: ImageRecord) -> tuple[int, int]:
-        """As the file of the first row of the image says, else large enough for its keypoints and boxes."""
-        return _size((self._arrays(path), row) for path, row in self._rows[record.image_id])
+        """As the file of the first row of the image says, else so that the keypoints of all rows, and boxes with an
+        area, end one pixel before the right and lower edge."""
+        ends = [np.zeros(2)]
+        for number, (path, row) in enumerate(self._rows[record.image_id]):
+            arrays = self._arrays(path)
+            told = _told(arrays, row) if number == 0 else None
+            if told is not None:
+                return told
+            keypoints = _keypoints(arrays, row)[1]
+            x0, y0, x1, y1 = _box(arrays, row, keypoints)
+            ends += [keypoints.max(axis=0, initial=0), np.array([x1, y1] if x0 < x1 and y0 < y1 else [0.0, 0.0])]
+        width, height = np.ceil(np.max(np.where(np.isfinite(ends), ends, 0), axis=0)) + 1
+        return cast(tuple[int, int], size_of_image(width, height))
 
     @cached_property
     def _rows(self) -> dict[str, list[tuple[Path, int]]]:
-        """Image -> its rows."""
         rows: dict[str, list[tuple[Path, int]]] = {}
         for path in self.files():
             for row, image in enumerate(_texts(path)["image"]):
@@ -116,21 +124,6 @@ class KeypointArrays(Dataset):
         paths = sorted(root.glob("*.npz")) if root.is_dir() else [root]
         require_tree(paths, root, EXPECTED, HINT, "no arrays of keypoints here")
         return paths
-
-
-def _size(rows: Iterable[tuple[Arrays, int]]) -> tuple[int, int]:
-    """The size of the image of some rows: as the file of the first says, else so that the keypoints of all, and boxes
-    with an area, end one pixel before the right and lower edge."""
-    ends = [np.zeros(2)]
-    for arrays, row in rows:
-        told = _told(arrays, row) if len(ends) == 1 else None
-        if told is not None:
-            return told
-        keypoints = _keypoints(arrays, row)[1]
-        x0, y0, x1, y1 = _box(arrays, row, keypoints)
-        ends += [keypoints.max(axis=0, initial=0), np.array([x1, y1] if x0 < x1 and y0 < y1 else [0.0, 0.0])]
-    width, height = np.ceil(np.max(np.where(np.isfinite(ends), ends, 0), axis=0)) + 1
-    return cast(tuple[int, int], size_of_image(width, height))
 
 
 def _told(arrays: Arrays, row: int) -> tuple[int, int] | None:

@@ -46,7 +46,7 @@ class Neutral(Dataset):
                 yield attempt(identity, image, path, _fit, fields, path.parent)
 
 
-def _fit(fields: dict[str, Any], folder: Path, **names: str) -> Fit:
+def _fit(fields: dict[str, Any], folder: Path, **names: Any) -> Fit:
     unknown = sorted(set(fields) - NAMES)
     if unknown:
         raise InputCorrupt("unknown fields", got=", ".join(unknown), expected=", ".join(sorted(NAMES)))

@@ -150,7 +150,7 @@ def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFail
 
 
 def _h36m_fit(
-    root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any], **names: str
+    root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any], **names: Any
 ) -> Fit:
     subject = int(image["subject"])
     fields: Any = smpl
@@ -243,7 +243,7 @@ def _fits_of_sequence(root: Path, name: str, split: str, path: Path) -> Iterator
             yield attempt(f"{image}#{person}", image, path, _3dpw_fit, fields, person, frame, known)
 
 
-def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any], **names: str) -> Fit:
+def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any], **names: Any) -> Fit:
     if not np.asarray(take(fields, "campose_valid")[person])[frame]:
         raise InputCorrupt("the camera is marked as not aligned in this frame (campose_valid)")
     gender = str(take(fields, "genders")[person])
@@ -314,7 +314,7 @@ def official_splits(folder: Path) -> dict[str, str]:
     return dict.fromkeys(split_lists(folder, ("trainval",)), "train") | split_lists(folder)
 
 
-def _up3d_fit(path: Path, image: Path, splits: dict[str, str], **names: str) -> Fit:
+def _up3d_fit(path: Path, image: Path, splits: dict[str, str], **names: Any) -> Fit:
     fields = read_pickle(path)
     refuse_unknown(fields, ("pose", "betas", "trans", "rt", "t", "f"))
     size = picture_size(image)

@@ -63,7 +63,7 @@ class Smalify(Dataset):
             yield attempt(f"{image}#0", image, path, _smalify, path)
 
 
-def _smalify(path: Path, **names: str) -> Fit:
+def _smalify(path: Path, **names: Any) -> Fit:
     return Fit(
         **names,
         **smal_numbers(read_fields(path)),
@@ -98,7 +98,7 @@ class Wldo(Dataset):
             yield attempt(f"{path.stem}#0", path.stem, path, _wldo, path)
 
 
-def _wldo(path: Path, **names: str) -> Fit:
+def _wldo(path: Path, **names: Any) -> Fit:
     fields = read_fields(path)
     betas = vector("betas", take(fields, "betas"))
     if len(betas) != SMAL_BETAS and len(betas) < SMAL_BETAS + LIMBS:
@@ -163,7 +163,7 @@ class Animal3D(Dataset):
                 count[image] += 1
 
 
-def _animal(fields: dict[str, Any], path: Path, focal: Any, **names: str) -> Fit:
+def _animal(fields: dict[str, Any], path: Path, focal: Any, **names: Any) -> Fit:
     image = below(path.parent, str(take(fields, "img_path")))
     numbers = smal_numbers(fields)
     size = _size(fields, image)
@@ -279,7 +279,7 @@ def _last_steps(paths: list[Path]) -> list[tuple[Path, str]]:
     return list(last.values())
 
 
-def _posed_mesh(path: Path, **names: str) -> Fit:
+def _posed_mesh(path: Path, **names: Any) -> Fit:
     camera = _camera_fields(path)
     width, height = take(camera, "image_size")
     focal = tuple(np.broadcast_to(np.ravel(np.asarray(take(camera, "focal"), dtype=np.float64)), 2))

@@ -172,7 +172,7 @@ def _image_of(path: Path) -> str:
     return f"{name}.jpg"
 
 
-def _fit(path: Path, known: dict[str, Any], **names: str) -> Fit:
+def _fit(path: Path, known: dict[str, Any], **names: Any) -> Fit:
     fields = read_fields(path)
     return Fit(
         **names,

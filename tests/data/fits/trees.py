@@ -397,10 +397,8 @@ def write_neutral(root: Path, seed: int) -> list[Fit]:
         for number in range(2):
             pose, betas, place = people(rng, count, 7)
             entry = {"instance_id": f"{name}-{number}", "body": body, "pose": pose.tolist(), "betas": betas.tolist()}
-            entry |= {
-                "translation": place.tolist(),
-                "camera": {"kind": "perspective", "focal": 800, "centre": [32, 24]},
-            }
+            seen = {"kind": "perspective", "focal": 800, "centre": [32, 24]}
+            entry |= {"translation": place.tolist(), "camera": seen}
             entries.append(entry | ({"image": "pictures/x.jpg", "group": "rex", "split": "val"} if number else {}))
             camera = FitCamera("perspective", np.eye(3), np.zeros(3), focal=(800, 800), centre=(32, 24))
             image, group = ("pictures/x.jpg", "rex") if number else (f"{name}-{number}",) * 2
