@@ -10,8 +10,8 @@ from jaxtyping import Float
 from PIL import Image, ImageFilter
 
 from dp3d_data.datasets.images import open_image
-from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
-from dp3d_data.synthesis.effects import Picture, blurred, pixel_noise, pixel_octaves
+from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.synthesis.effects import Picture, blurred, paths_below, pixel_noise, pixel_octaves
 from dp3d_data.synthesis.shapes import paint_lines, paint_shapes
 
 PHOTO_SHARE = 0.5
@@ -53,21 +53,8 @@ SKIES = ((0.55, 0.70, 0.92), (0.80, 0.86, 0.92), (0.70, 0.72, 0.75), (0.92, 0.85
 
 @lru_cache(maxsize=8)
 def photo_paths(folder: str) -> tuple[Path, ...]:
-    """The photographs of a folder and its subfolders, in order.
-
-    Raises:
-        InputMissing: no such folder.
-        NothingToDo: no photographs in it.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise InputMissing("no such folder of backgrounds", path=folder)
-    paths = tuple(sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES))
-    if not paths:
-        raise NothingToDo(
-            "no photographs in the folder of backgrounds", got=folder, expected=", ".join(sorted(SUFFIXES))
-        )
-    return paths
+    """The photographs of a folder and its subfolders, in order; see `paths_below`."""
+    return paths_below(folder, SUFFIXES, "photographs", "backgrounds")
 
 
 def random_background(rng: np.random.Generator, size: int, elevation: float, folder: str = "") -> Picture:

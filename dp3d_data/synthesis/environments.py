@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from dp3d_data.datasets.images import open_image
-from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
+from dp3d_data.errors import DependencyMissing
 from dp3d_data.geometry.renderer import TOWARD
 from dp3d_data.geometry.visibility import RayScene, vertex_normals
-from dp3d_data.synthesis.effects import Picture, blurred, pixel_octaves
+from dp3d_data.synthesis.effects import Picture, blurred, paths_below, pixel_octaves
 
 FLASHES = 0.08  # of the images without a place
 
@@ -89,18 +89,13 @@ def shaded(
     normals = shading[:, :3] / np.maximum(np.linalg.norm(shading[:, :3], axis=1, keepdims=True), 1e-6)
     lit, openness = shading[:, 3:4], shading[:, 4:5]
     toward_sun = np.clip((normals @ light.sun + 0.25) / 1.25, 0, 1)[:, None] * lit
-    ambient = openness * _ambient(normals, light)
+    lifted = np.column_stack([normals, np.ones(len(normals))]).astype(np.float32)
+    around = [((lifted @ form) * lifted).sum(axis=1) for form in light.ambient.astype(np.float32)]
+    ambient = openness * np.clip(np.stack(around, axis=1), 0, None)
     half = light.sun + TOWARD
     half = half / max(np.linalg.norm(half), 1e-6)
     highlight = gloss * lit * np.clip(normals @ half, 0, 1)[:, None] ** 12
     return colours * (toward_sun * light.sun_colour + ambient) ** light.gamma + highlight * light.sun_colour
-
-
-def _ambient(normals: Float[np.ndarray, "N 3"], light: Light) -> Float[np.ndarray, "N 3"]:
-    """What arrives from all around at surfaces with these unit normals."""
-    lifted = np.column_stack([normals, np.ones(len(normals))]).astype(np.float32)
-    forms = light.ambient.astype(np.float32)
-    return np.clip(np.stack([((lifted @ form) * lifted).sum(axis=1) for form in forms], axis=1), 0, None)
 
 
 SHARE = 0.55  # of the images
@@ -134,18 +129,10 @@ def panorama_paths(folder: str) -> tuple[Path, ...]:
     """The panoramas of a folder and its subfolders, in order.
 
     Raises:
-        InputMissing: no such folder.
-        NothingToDo: no panoramas in it.
+        InputMissing, NothingToDo: see `paths_below`.
         DependencyMissing: some are EXR, and OpenEXR is not installed.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise InputMissing("no such folder of environments", path=folder)
-    paths = tuple(sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES))
-    if not paths:
-        raise NothingToDo(
-            "no panoramas in the folder of environments", got=folder, expected=", ".join(sorted(SUFFIXES))
-        )
+    paths = paths_below(folder, SUFFIXES, "panoramas", "environments")
     if any(path.suffix.lower() == ".exr" for path in paths):
         try:
             import OpenEXR  # noqa: F401

