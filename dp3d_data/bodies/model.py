@@ -1,7 +1,4 @@
-"""A body model: a surface that betas shape, joints pose by linear blend skinning; and the families that fitters change.
-
-SMAL).
-"""
+"""A body model: a surface that betas shape and joints pose by linear blend skinning; families and mirrors of it."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dp3d_data.geometry.laplacian import laplacian_matrices
+from dp3d_data.geometry.skeleton import ancestors
 
 SLICES = 12
 BONE = 0.13  # usual length of a bone, template units
@@ -184,13 +185,8 @@ def _leg_names(legs: list[int], chains: list[Chain], other: np.ndarray) -> dict[
 
 def _between(legs: set[int], limbs: list[Limb]) -> set[int]:
     """The limbs on the ways between legs: from each leg inwards, as far as not all legs lie outside."""
-    ways = []
-    for leg in legs:
-        way, at = [], limbs[leg].inner
-        while at >= 0:
-            way.append(at)
-            at = limbs[at].inner
-        ways.append(way)
+    inner = [limb.inner for limb in limbs]
+    ways = [ancestors(leg, inner)[1:] for leg in legs]
     if not ways:
         return set()
     shared = set(ways[0]).intersection(*ways[1:])
@@ -290,7 +286,7 @@ def find_limbs(values: Float[np.ndarray, "K"], faces: Int[np.ndarray, "F 3"], sh
     neighbours = _neighbours(len(values), faces)
     for vertex in np.argsort(-values, kind="stable").tolist():
         parts.add(vertex, neighbours[vertex])
-    return _collapsed(parts.finished(), values, shortest)
+    return _collapsed(parts)
 
 
 class _Parts:
@@ -339,24 +335,19 @@ class _Parts:
     def rise(self, part: int, vertex: int) -> float:
         return float(self.values[self.tips[part]] - self.values[vertex])
 
-    def finished(self) -> dict[int, tuple[list[int], int, int]]:
-        """Part -> members, tip and the part it ends in; those that were bumps are gone."""
-        kept = {part for part in range(len(self.follows)) if self.inner[part] >= 0 or self.follows[part] == part}
-        return {part: (self.members[part], self.tips[part], self.inner[part]) for part in sorted(kept)}
 
-
-def _collapsed(parts: dict[int, tuple[list[int], int, int]], values: np.ndarray, shortest: float) -> list[Limb]:
-    """Parts between two meetings that lie closer than `shortest` are no limbs: several limbs meet in one place
-    there."""
-    members = {part: list(own) for part, (own, _, _) in parts.items()}
-    inner = {part: end for part, (_, _, end) in parts.items()}
-    for part in sorted(parts):
+def _collapsed(parts: _Parts) -> list[Limb]:
+    """Parts that were bumps are gone, and those between two meetings that lie closer than `shortest` are no limbs:
+    several limbs meet in one place there."""
+    values, members = parts.values, parts.members
+    inner = {part: end for part, end in enumerate(parts.inner) if end >= 0 or parts.follows[part] == part}
+    for part in sorted(inner):
         outer = [one for one in inner if inner[one] == part]
         if not outer or inner[part] < 0:
             continue
         span = np.ptp(values[members[part]]) if members[part] else 0.0
-        if span < shortest:
-            members[inner[part]] += members.pop(part)
+        if span < parts.shortest:
+            members[inner[part]] += members[part]
             for one in outer:
                 inner[one] = inner[part]
             del inner[part]
@@ -365,7 +356,7 @@ def _collapsed(parts: dict[int, tuple[list[int], int, int]], values: np.ndarray,
     for part in sorted(inner):
         own = np.array(sorted(members[part]), dtype=np.int64)
         top, bottom = (float(values[own].max()), float(values[own].min())) if len(own) else (0.0, 0.0)
-        limbs.append(Limb(own, parts[part][1], top, bottom, order.get(inner[part], -1)))
+        limbs.append(Limb(own, parts.tips[part], top, bottom, order.get(inner[part], -1)))
     return limbs
 
 

@@ -86,7 +86,14 @@ def load_template(name_or_path: str | Path) -> Template:
     """
     text, path = str(name_or_path), Path(name_or_path)
     if not path.suffix and path.name == text:
-        return _by_name(text)
+        for folder in (DATA, imported_folder()):
+            if (folder / f"{text}.npz").is_file():
+                return Template.load(folder / f"{text}.npz")
+        known = builtin_names() + imported_names()
+        near = difflib.get_close_matches(text, known, n=1)
+        listing = "dp3d-data template list; or: dp3d-data template import MESH --name NAME"
+        hint = f"did you mean {near[0]!r}?" if near else listing
+        raise TemplateError("no template of that name", got=repr(text), expected=", ".join(known), hint=hint)
     if not path.is_file():
         raise InputMissing(
             "no such template file", got=text, expected="a built-in name or .npz, .obj, .ply, .glb", path=path
@@ -96,17 +103,3 @@ def load_template(name_or_path: str | Path) -> Template:
     from dp3d_data.geometry.mesh_files import import_mesh
 
     return import_mesh(path)[0]
-
-
-def _by_name(name: str) -> Template:
-    for folder in (DATA, imported_folder()):
-        if (folder / f"{name}.npz").is_file():
-            return Template.load(folder / f"{name}.npz")
-    known = builtin_names() + imported_names()
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = (
-        f"did you mean {near[0]!r}?"
-        if near
-        else "dp3d-data template list; or: dp3d-data template import MESH --name NAME"
-    )
-    raise TemplateError("no template of that name", got=repr(name), expected=", ".join(known), hint=hint)
