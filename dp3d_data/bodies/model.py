@@ -140,19 +140,13 @@ def _check_values(model: BodyModel) -> None:
     parents = model.parents
     if model.kind not in KINDS:
         raise ShapeError("no such kind of body model", got=repr(model.kind), expected=" or ".join(KINDS))
-    if (
-        not len(parents)
-        or parents[0] != -1
-        or (parents[1:] < 0).any()
-        or (parents[1:] >= np.arange(1, len(parents))).any()
-    ):
-        raise ShapeError(
-            "the joints are no tree", got=parents.tolist(), expected="-1 for joint 0, then parents before children"
-        )
+    later = parents[1:]
+    if not len(parents) or parents[0] != -1 or not ((later >= 0) & (later < np.arange(1, len(parents)))).all():
+        expected = "-1 for joint 0, then parents before children"
+        raise ShapeError("the joints are no tree", got=parents.tolist(), expected=expected)
     if len(model.faces) and not 0 <= model.faces.min() <= model.faces.max() < model.num_vertices:
-        raise ShapeError(
-            "a face names no vertex", got=f"{model.faces.min()} to {model.faces.max()}", expected=model.num_vertices
-        )
+        got = f"{model.faces.min()} to {model.faces.max()}"
+        raise ShapeError("a face names no vertex", got=got, expected=model.num_vertices)
     for name in ("template", "shape_basis", "pose_basis", "joint_regressor", "weights", "scale_basis"):
         value = getattr(model, name)
         if value is not None and not np.isfinite(value).all():
@@ -182,10 +176,9 @@ def family_model(model: BodyModel, path: str | Path, family: int) -> BodyModel:
         got = ", ".join(map(str, content))[:200] if isinstance(content, dict) else type(content).__name__
         raise InputCorrupt("no families of shapes", got=got, expected=f"{MEANS} [families, betas]", path=path)
     if not 0 <= family < len(means) or means.shape[1] > model.num_betas:
+        got = f"family {family} of {means.shape[1]} betas"
         expected = f"family 0 to {len(means) - 1} of at most {model.num_betas} betas"
-        raise ShapeError(
-            "a family that does not fit the model", got=f"family {family} of {means.shape[1]} betas", expected=expected
-        )
+        raise ShapeError("a family that does not fit the model", got=got, expected=expected)
     return replace(model, template=model.template + model.shape_basis[..., : means.shape[1]] @ means[family])
 
 

@@ -198,8 +198,7 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int] | None) -> RunLen
 
 
 def _polygons(segmentation: Any, size: tuple[int, int]) -> list[list[float]]:
-    """The polygons with three points or more, each flat; those of one or two points, as COCO has a few, are left
-    out."""
+    """The polygons, each flat, without those of one or two points, of which COCO has a few."""
     expected = "polygons x0, y0, x1, y1, ... of three points or more, near the image"
     try:
         polygons = [_flat(part) for part in _listed(segmentation)]

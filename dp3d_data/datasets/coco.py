@@ -1,5 +1,4 @@
-"""COCO's and LVIS's json: images with boxes and masks of one category. Each image and annotation is decoded when it is
-asked for, so that not all of the file is in memory."""
+"""COCO's and LVIS's json: images with boxes and masks of one category; entries are decoded when they are asked for."""
 
 from __future__ import annotations
 
@@ -43,8 +42,7 @@ FORMS = (
 
 
 class Coco(Dataset):
-    """The images that show a category, each with the boxes (and masks) of its objects in the order of the file; crowds
-    are rejected.
+    """The images that show a category, with its objects in the order of the file; crowds are rejected.
 
     An image is looked for in the folders of --images, or beside the file and one folder above, by its file_name and
     then by the ends of its URLs: train2017/000000000009.jpg, 000000000009.jpg. Its id is the file_name, or that end.
@@ -63,8 +61,7 @@ class Coco(Dataset):
         return [views[self.options.category] for views in self.records_of((self.options.category,))]
 
     def records_of(self, names: Sequence[str]) -> list[dict[str, ImageRecord]]:
-        """The images with an annotation of any of these categories, in the order of the file: category -> the record
-        with its objects.
+        """The images with an annotation of any of these categories, in order: category -> its record.
 
         Of several categories the file may lack some, in names or in annotations.
         """
@@ -83,14 +80,16 @@ class Coco(Dataset):
             what, got = f"no {' or '.join(names)} in this file", f"{len(content['images'])} images"
             raise NothingToDo(what, got=got, path=path)
         records = [next(iter(views.values())) for views in images]
-        _require_unique(records, path)
+        names_found = Counter(record.image_id for record in records)
+        if len(names_found) < len(records):
+            got, expected = names_found.most_common(1)[0][0], "a file_name for each image"
+            raise InputCorrupt("two images share a name", got=got, expected=expected, path=path)
         require_images([record for record in records if record.path], folders, HINT)
         return images
 
 
 class Lvis(Coco):
-    """LVIS: COCO's json, images by coco_url; a category of ours that the file names otherwise is known by its id in
-    LVIS."""
+    """COCO's json, images by coco_url; a category that the file names otherwise is known by its id in LVIS."""
 
     name = "lvis"
     numbers = {name: str(one.lvis_id) for name, one in CATEGORIES.items() if one.lvis_id is not None}
@@ -99,8 +98,7 @@ class Lvis(Coco):
 def coco_images(
     content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
 ) -> list[dict[str, Annotations]]:
-    """The images that annotations of some categories name, in the order of the file: of each, its annotations by
-    category.
+    """The images that annotations of some categories name, in order: of each, its annotations by category.
 
     Args:
         content: of the json.
@@ -145,7 +143,6 @@ def coco_images(
 
 
 def _add(image: Annotations, note: Any, place: int, masks: bool, by_category: bool) -> None:
-    """Put an annotation where it belongs: among the crowds, the objects or the faults."""
     own = note.get("id") if isinstance(note, dict) else None
     name = f"annotation number {place + 1} of the file" if own is None else f"annotation {own}"
     if isinstance(note, dict) and str(note.get("iscrowd") or 0).strip().lower() not in SINGLE:
@@ -192,7 +189,6 @@ def _image(entry: Any, key: str, trouble: str) -> Annotations:
 
 
 def _no_image(key: str, trouble: str) -> Annotations:
-    """An image without a file, of annotations whose image the file has not."""
     name = "annotations of no image" if trouble else f"image {key}, which is not in the file"
     return Annotations(trouble=trouble or f"its image {key} is not in the file", names=[name], listed=False)
 
@@ -213,13 +209,6 @@ def _names(image: Mapping[str, Any]) -> list[str]:
     if not names:
         raise InputCorrupt("its image has no file_name and no coco_url")
     return list(dict.fromkeys(name.replace("\\", "/").lstrip("/") for name in names))
-
-
-def _require_unique(records: Sequence[ImageRecord], path: Path) -> None:
-    names = Counter(record.image_id for record in records)
-    if len(names) < len(records):
-        got, expected = names.most_common(1)[0][0], "a file_name for each image"
-        raise InputCorrupt("two images share a name", got=got, expected=expected, path=path)
 
 
 TAGS = {"images": "id", "annotations": "category_id"}
@@ -279,11 +268,7 @@ def read_coco(path: Path) -> Any:
 
 
 def _content(text: str) -> dict[str, Any]:
-    """The top object, its long lists entry by entry.
-
-    Raises:
-        ValueError, StopIteration: no json object.
-    """
+    """The top object, its long lists entry by entry."""
     content: dict[str, Any] = {}
     at = _after(text, _skip(text, 0), "{")
     while True:

@@ -30,8 +30,7 @@ EMBEDDINGS, CHARTS = {"embedding", "coarse_segm"}, {"coarse_segm", "fine_segm", 
 
 
 class Dump(Dataset):
-    """A dump holds no class, so --category says whose detections these are; and no vertices: charts (people) need
-    --charts, embeddings the --weights of the network that made the dump.
+    """--category says whose detections a dump holds; charts need --charts, embeddings the --weights of its network.
 
     Photographs are looked for where the dump says, then by name below --images or beside the dump. Detections below
     --score are left out; a dump keeps those from 0.05.
@@ -95,8 +94,7 @@ class Dump(Dataset):
 
 
 def read_dump(path: Path) -> dict[str, dict[str, Any]]:
-    """The entries of a dump in its order, by the end of the path that tells the images apart; an image named twice is
-    taken as it was last.
+    """The entries of a dump in its order, by the end of the path that tells them apart; of two of an image the last.
 
     Args:
         path: a plain pickle, as apply_net wrote until October 2022, or an archive of torch, as it has written since.
@@ -117,11 +115,7 @@ def read_dump(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _instances(entry: Mapping[str, Any], index: VertexIndex | ChartIndex) -> list[ReadyInstance | BadInstance]:
-    """The detections of an image, numbered as in the dump; one that cannot be read costs the others nothing.
-
-    Raises:
-        InputCorrupt: boxes, scores and detections of the image do not belong together.
-    """
+    """The detections of an image, numbered as in the dump; one that cannot be read costs the others nothing."""
     with reading("not the detections of a dump", EXPECTED, AGAIN):
         boxes = _array(entry.get("pred_boxes_XYXY", ())).reshape(-1, 4).astype(np.float64)
         scores = _array(entry.get("scores", ())).ravel().astype(np.float64)
@@ -135,11 +129,7 @@ def _instances(entry: Mapping[str, Any], index: VertexIndex | ChartIndex) -> lis
 
 
 def _detections(dense: Any, count: int, index: Any) -> list[Callable[[Box], DensePrediction]]:
-    """What reads each detection, given its box.
-
-    Args:
-        index: `VertexIndex` of embeddings, `ChartIndex` of all else.
-    """
+    """What reads each detection, given its box."""
     kind, fields = kind_of(dense), fields_of(dense)
     if kind in ("results", "encoded"):
         return [partial(_result, one, index) for one in (dense if kind == "results" else fields["results"])]
@@ -157,8 +147,7 @@ def _maps(row: dict[str, Any], index: Any, box: Box) -> DensePrediction:
 
 
 def _result(one: Any, index: ChartIndex, box: Box) -> DensePrediction:
-    """Labels and u, v of every pixel of the box; or, as dumps of 2019 and 2020 hold them, its shape and a PNG of I, U,
-    V in base64."""
+    """Labels and u, v of every pixel; in dumps of 2019 and 2020 the shape and a PNG of I, U, V in base64."""
     if not isinstance(one, (list, tuple)):
         labels, places = (_array(fields_of(one)[name]) for name in ("labels", "uv"))
         return _placed(box, labels.astype(np.int64), places.astype(np.float64), index)

@@ -1,5 +1,4 @@
-"""A fit: the pose, shape and camera with which a body model explains one animal or person; and the names that projects
-give its fields."""
+"""A fit: pose, shape and camera of a body model that explain one body; and the names that projects give its fields."""
 
 from __future__ import annotations
 
@@ -198,7 +197,6 @@ def one_number(name: str, value: Any) -> float:
 
 
 def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple[float, ...]:
-    """That many finite numbers, positive where asked."""
     expected = f"{count} finite {'positive ' if positive else ''}numbers"
     try:
         if isinstance(values, (str, bytes, Mapping)):

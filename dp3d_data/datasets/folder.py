@@ -123,8 +123,7 @@ def _is_plain(path: str) -> bool:
 
 
 def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
-    """The images of one entry, and whether each is named, itself or by a pattern; in folders those with a wanted
-    extension."""
+    """The images of one entry, in folders those with a wanted extension, and whether each is named."""
     if is_address(entry):
         root, named = fixed_part(entry), not is_folder(entry)
         yield from ((root, path, named) for path in listed(entry, wanted))
@@ -137,10 +136,12 @@ def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool
         if not matches:
             hint = "quote the pattern, or check the folder before it"
             raise InputMissing("this pattern matches nothing", path=entry, hint=hint)
-        root = _fixed_part(entry)
+        root = entry  # the folders before the first wildcard
+        while glob.has_magic(root):
+            root = os.path.dirname(root)
         for match in matches:
             folder = os.path.isdir(match)
-            yield from ((root, path, not folder) for path in (walk_images(match, wanted) if folder else [match]))
+            yield from ((root or ".", path, not folder) for path in (walk_images(match, wanted) if folder else [match]))
     else:
         raise InputMissing("no such file or folder", path=entry, hint=_near(entry))
 
@@ -177,13 +178,6 @@ def walk_images(
 def names_below(folder: Path) -> list[str]:
     """The images below a folder, as names in it, by name."""
     return [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
-
-
-def _fixed_part(pattern: str) -> str:
-    """The folders of a pattern before its first wildcard."""
-    while glob.has_magic(pattern):
-        pattern = os.path.dirname(pattern)
-    return pattern or "."
 
 
 def _names(found: list[tuple[str, Found]]) -> list[str]:

@@ -1,5 +1,4 @@
-"""An image file as upright 8-bit RGB pixels and the hash of its bytes; annotations of the stored pixels, turned
-likewise."""
+"""An image file as upright 8-bit RGB pixels; annotations of the stored pixels, turned likewise."""
 
 from __future__ import annotations
 
@@ -94,8 +93,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
 
 @contextmanager
 def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
-    """An image as Pillow has it, of the formats and within the limits of `read_image`; what the block does not decode
-    is not read.
+    """An image as Pillow has it, with the formats and limits of `read_image`; decoded as far as the block does.
 
     EXIF's rotation is not applied. What decoding raises in the block comes out as InputCorrupt.
 
@@ -138,7 +136,6 @@ def _read_bytes(path: str | Path) -> bytes:
 
 
 def _check_file(path: str | Path) -> None:
-    """Refuse what is no regular file, too large, or not to be read."""
     if "\0" in str(path):
         raise InputMissing("no such image", got="a name with a zero byte in it", path=path)
     try:
@@ -159,8 +156,7 @@ def _check_file(path: str | Path) -> None:
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read here: HEIF where pillow-heif is installed, AVIF where Pillow knows
-    it."""
+    """Pillow's names of the formats that are read: HEIF with pillow-heif alone, AVIF where Pillow knows it."""
     from PIL import Image, features
 
     Image.init()
@@ -210,8 +206,7 @@ def _too_large(got: object, max_pixels: int, path: str | Path) -> InputCorrupt:
 
 
 def _load(image: ImageFile, data: bytes) -> None:
-    """Decode; of colours of 16 bits Pillow keeps the high bytes alone; where these are nearly black, as of 12 bits, all
-    are scaled."""
+    """Decode; Pillow keeps the high bytes of 16 bits alone; where these are nearly black, all 16 are scaled."""
     from PIL import Image as pillow
 
     wide = image.mode in ("RGB", "RGBA") and bool(image.tile) and all(";16" in str(tile.args) for tile in image.tile)
@@ -269,8 +264,7 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def turn_of(size: tuple[int, int] | None, photograph: Photograph) -> int:
-    """How annotations of an image of this size (width, height) must be turned to fit the upright photograph: 0, or
-    EXIF's orientation.
+    """How annotations of an image of (width, height) fit the upright photograph: EXIF's orientation, or 0.
 
     Raises:
         InputCorrupt: they are of another image.

@@ -1,5 +1,4 @@
-"""IUV results of others, for people: body part I, place U and V on its chart, for each pixel of a box or of an
-image."""
+"""IUV results of others, for people: body part I, place U and V on its chart, for pixels of a box or an image."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class KeypointArrays(Dataset):
             for row, image in enumerate(texts["image"]):
                 place = find_image([image], folders) if image else ""
                 group, split = (str(texts[key][row]) or None if key in texts else None for key in ("group", "split"))
-                name = image or _own_name(path, row)
+                name = image or f"{path.stem}/{row:07d}"
                 path_of_image = place if place and is_file(place) else ""
                 size = sizes[row] if path_of_image else None
                 records.setdefault(name, ImageRecord(name, path_of_image, self.name, group, split, size=size))
@@ -86,8 +86,7 @@ class KeypointArrays(Dataset):
         return instances
 
     def size_of(self, record: ImageRecord) -> tuple[int, int]:
-        """As the file of the first row of the image says, else so that the keypoints of all rows, and boxes with an
-        area, end one pixel before the right and lower edge."""
+        """As the file of its first row says, else so that keypoints and boxes end one pixel before the edge."""
         ends = [np.zeros(2)]
         for number, (path, row) in enumerate(self._rows[record.image_id]):
             arrays = self._arrays(path)
@@ -105,7 +104,7 @@ class KeypointArrays(Dataset):
         rows: dict[str, list[tuple[Path, int]]] = {}
         for path in self.files():
             for row, image in enumerate(_texts(path)["image"]):
-                rows.setdefault(image or _own_name(path, row), []).append((path, row))
+                rows.setdefault(image or f"{path.stem}/{row:07d}", []).append((path, row))
         return rows
 
     @cached_property
@@ -127,7 +126,6 @@ class KeypointArrays(Dataset):
 
 
 def _told(arrays: Arrays, row: int) -> tuple[int, int] | None:
-    """The size that the file gives the image of a row."""
     return size_of_image(*arrays["size"][row].tolist()) if "size" in arrays else None
 
 
@@ -160,16 +158,8 @@ def _box(arrays: Arrays, row: int, keypoints: Float[np.ndarray, "V 2"]) -> Box:
     return x0, y0, x1, y1
 
 
-def _own_name(path: Path, row: int) -> str:
-    return f"{path.stem}/{row:07d}"
-
-
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the fields, without reading the arrays.
-
-    Raises:
-        InputCorrupt: a field is missing, of another shape, or holds objects.
-    """
+    """The shapes of the fields, without reading the arrays."""
     found: dict[str, tuple[int, ...]] = {}
     require_no_pointer(path)
     with reading("not a file of arrays", EXPECTED, HINT, path, DAMAGE), zipfile.ZipFile(path) as archive:

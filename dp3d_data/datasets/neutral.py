@@ -38,7 +38,9 @@ class Neutral(Dataset):
         seen: set[str] = set()
         for path in paths:
             for number, fields in enumerate(_entries(path)):
-                identity, image = _identity(fields, path, number)
+                known = fields if isinstance(fields, dict) else {}
+                identity = str(known.get("instance_id") or f"{path.name}#{number}")
+                image = str(known.get("image_id") or known.get("image") or identity.partition("#")[0])
                 if identity in seen:
                     yield failure(identity, image, path, InputCorrupt("a second fit of the same instance_id"))
                     continue
@@ -76,8 +78,7 @@ def _fit(fields: dict[str, Any], folder: Path, **names: Any) -> Fit:
 
 
 def write_fits(path: str | Path, fits: Iterable[Fit]) -> int:
-    """Write fits as neutral json, whole or not at all; how many. Floats keep every digit, so reading gives the same
-    fits."""
+    """Write fits as neutral json, whole or not at all; how many. Reading gives the same fits, to the last digit."""
     path = Path(path)
     entries = [_entry(fit, path.parent) for fit in fits]
     text = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
@@ -99,13 +100,6 @@ def _plain(value: Any, folder: Path) -> Any:
     if isinstance(value, Path):
         return Path(os.path.relpath(value, folder)).as_posix()
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
-    """Names for the failures table also where the entry has none."""
-    known = fields if isinstance(fields, dict) else {}
-    identity = str(known.get("instance_id") or f"{path.name}#{number}")
-    return identity, str(known.get("image_id") or known.get("image") or identity.partition("#")[0])
 
 
 def _entries(path: Path) -> list[Any]:

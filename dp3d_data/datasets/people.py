@@ -72,15 +72,20 @@ class Human36M(Dataset):
         folder = subfolder(root, "images")
         names = names_below(folder)
         require_tree(any(map(SUBJECT.search, names)), root, H36M_IMAGES, H36M_HINT, "no Human3.6M here")
-        boxes = _h36m_boxes(folder.parent / "annotations")
-        records = []
+        annotations = folder.parent / "annotations"
+        boxes: dict[str, Annotations] = {}
+        for subject in subjects(annotations):
+            for note, image in notes_and_images(annotations / f"{PREFIX}{subject}{DATA}"):
+                frame = boxes.setdefault(image["file_name"], Annotations())
+                frame.add(f"annotation {note['id']}", _marked_person, note)
+        records, marked = [], bool(subjects(annotations))
         for name in names:
             found = SUBJECT.search(name)
             group, split = (
                 (f"S{int(found[1] or found[2])}", split_of(int(found[1] or found[2]))) if found else (None, None)
             )
             record = ImageRecord(name, str(folder / name), self.name, group, split)
-            records.append(record if boxes is None else boxes.get(name, Annotations()).of(record))
+            records.append(boxes.get(name, Annotations()).of(record) if marked else record)
         return records
 
     def fits(self) -> Iterator[Fit | FitFailure]:
@@ -120,18 +125,6 @@ def notes_and_images(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         if not all(isinstance(image["file_name"], str) and int(note["id"]) >= 0 for note, image in pairs):
             raise ValueError("a file_name that is no text")
     return pairs
-
-
-def _h36m_boxes(annotations: Path) -> dict[str, Annotations] | None:
-    """Frame -> its people, and the faults of what gives none; None where there are no annotations."""
-    found = subjects(annotations)
-    boxes: dict[str, Annotations] = {}
-    for subject in found:
-        path = annotations / f"{PREFIX}{subject}{DATA}"
-        for note, image in notes_and_images(path):
-            frame = boxes.setdefault(image["file_name"], Annotations())
-            frame.add(f"annotation {note['id']}", _marked_person, note)
-    return boxes if found else None
 
 
 def _marked_person(note: dict[str, Any]) -> GivenObject:
@@ -187,8 +180,7 @@ SEQUENCE_FOLDERS = {"test": "test", "train": "train", "validation": "val"}
 
 
 class ThreeDPW(Dataset):
-    """The archive's `imageFiles`; the group of an image is its sequence, its split that of the sequence's file, which
-    is not opened.
+    """The archive's `imageFiles`; the sequence is the group of an image, and gives its split.
 
     A pickle holds, a list entry for each person, poses [N, 72], trans [N, 3], betas [10 or more], genders "m" or "f",
     campose_valid [N]; and for the sequence cam_poses [N, 4, 4] (camera from world), cam_intrinsics [3, 3], sequence.
@@ -251,24 +243,18 @@ def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, 
         raise InputCorrupt("unknown gender", got=repr(gender), expected=" or ".join(GENDERS))
     pose = np.asarray(take(fields, "cam_poses")[frame], dtype=np.float64)
     inner = np.asarray(take(fields, "cam_intrinsics"), dtype=np.float64)
+    betas = np.ravel(np.asarray(take(fields, "betas")[person], dtype=np.float64))
+    used = np.flatnonzero(betas)  # some sequences hold 300, 290 of them 0
     focal = inner[0, 0], inner[1, 1]
     return Fit(
         **names,
         **known,
         body=GENDERS[gender],
         pose=joints(take(fields, "poses")[person][frame]),
-        betas=_trimmed_betas(take(fields, "betas")[person]),
+        betas=betas[: max(BETAS, used[-1] + 1 if len(used) else 0)],
         translation=take(fields, "trans")[person][frame],
         camera=pinhole(focal, (inner[0, 2], inner[1, 2]), pose[:3, :3], pose[:3, 3]),
     )
-
-
-def _trimmed_betas(betas: Any) -> np.ndarray:
-    """The first ten, and what stands behind them up to the last that is not 0: some sequences hold 300, 290 of them
-    0."""
-    values = np.ravel(np.asarray(betas, dtype=np.float64))
-    used = np.flatnonzero(values)
-    return values[: max(BETAS, used[-1] + 1 if len(used) else 0)]
 
 
 UP3D_IMAGES = "NNNNN_image.png and train.txt, val.txt, test.txt, in this folder or in up-3d/ below it"
@@ -339,12 +325,7 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def _crop(path: Path, size: tuple[int, int]) -> tuple[int, int, int, int, int, int]:
-    """h, w of the resized crop; y1, y2, x1, x2 of the crop in the image.
-
-    Raises:
-        InputMissing: no such file: without it nobody knows what part of the image was fitted.
-        InputCorrupt: other than six integers, or no box in an image of this size.
-    """
+    """h, w of the resized crop; y1, y2, x1, x2 of the crop in the image."""
     if not path.is_file():
         raise InputMissing("no crop of the fit", got="no " + path.name, expected=CROP, path=path)
     require_no_pointer(path)
@@ -374,11 +355,7 @@ def _camera_of_crop(fields: dict[str, Any], crop: tuple[int, int, int, int, int,
 
 
 def _labels(path: Path) -> Float[np.ndarray, "joints 3"] | None:
-    """The labelled joints as (joint of SMPL, x, y) in the image, those that were seen; None without a file.
-
-    Raises:
-        InputCorrupt: no array of two or three rows and at least twelve columns.
-    """
+    """The labelled joints as (joint of SMPL, x, y) in the image, those that were seen; None without a file."""
     if not path.is_file():
         return None
     require_no_pointer(path)

@@ -105,6 +105,10 @@ def _wldo(path: Path, **names: Any) -> Fit:
         expected = f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"
         raise ShapeError("betas of another number", got=len(betas), expected=expected)
     photograph = PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/"))
+    values, middle = np.ravel(np.asarray(take(fields, "camera"), dtype=np.float64)), WLDO_SIDE / 2
+    if len(values) != 3 or not np.allclose(values[1:], middle):
+        expected = f"3 numbers: the scale of the focal length, then {middle:g} twice, the middle of the crop"
+        raise InputCorrupt("not the camera of WLDO", got=values[:8].tolist(), expected=expected)
     return Fit(
         **names,
         # The renderer takes the first six limb scales; numbers behind them move nothing.
@@ -112,17 +116,9 @@ def _wldo(path: Path, **names: Any) -> Fit:
         image_size=(WLDO_SIDE, WLDO_SIDE),
         group=photograph.parent.name,  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
         body="smal",
-        camera=_wldo_camera(take(fields, "camera")),
+        camera=pinhole(float(WLDO_FOCAL * (1 + values[0])), (middle, middle), translation=(0, 0, DEPTH)),
         mirrored=True,
     )
-
-
-def _wldo_camera(numbers: Any) -> FitCamera:
-    values, middle = np.ravel(np.asarray(numbers, dtype=np.float64)), WLDO_SIDE / 2
-    if len(values) != 3 or not np.allclose(values[1:], middle):
-        expected = f"3 numbers: the scale of the focal length, then {middle:g} twice, the middle of the crop"
-        raise InputCorrupt("not the camera of WLDO", got=values[:8].tolist(), expected=expected)
-    return pinhole(float(WLDO_FOCAL * (1 + values[0])), (middle, middle), translation=(0, 0, DEPTH))
 
 
 ANIMAL3D = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "trans", ...}]}, beside images/'
@@ -133,8 +129,7 @@ TOLERANCE = 2.0
 
 
 class Animal3D(Dataset):
-    """Json files as Animal3D and CtrlAni3D publish them: a list `data`, and the focal length `flength`, 1000 where
-    there is none.
+    """Json files of Animal3D and CtrlAni3D: a list `data`, and the focal length `flength`, otherwise 1000.
 
     An animal has img_path, mask_path, bbox [x, y, width, height], pose [105], shape [20], shape_extra [21] and trans
     [3] in the camera's frame. Where it has keypoint_3d and reproj_kp_2d, the camera is the one that brings the first to
@@ -166,7 +161,10 @@ class Animal3D(Dataset):
 def _animal(fields: dict[str, Any], path: Path, focal: Any, **names: Any) -> Fit:
     image = below(path.parent, str(take(fields, "img_path")))
     numbers = smal_numbers(fields)
-    size = _size(fields, image)
+    if fields.get("width") is not None and fields.get("height") is not None:
+        size = size_of_image(fields["width"], fields["height"])
+    else:
+        size = picture_size(image) if image.is_file() else None
     return Fit(
         **names,
         **numbers,
@@ -179,12 +177,6 @@ def _animal(fields: dict[str, Any], path: Path, focal: Any, **names: Any) -> Fit
         box=None if fields.get("bbox") is None else corners(fields["bbox"]),
         mask_path=existing(below(path.parent, str(fields["mask_path"]))) if fields.get("mask_path") else None,
     )
-
-
-def _size(fields: dict[str, Any], image: Path) -> tuple[int, int] | None:
-    if fields.get("width") is not None and fields.get("height") is not None:
-        return size_of_image(fields["width"], fields["height"])
-    return picture_size(image) if image.is_file() else None
 
 
 def _animal_camera(
@@ -225,8 +217,7 @@ def _solved_camera(fields: dict[str, Any], focal: float, translation: np.ndarray
 
 
 def _solved(points: np.ndarray, pixels: np.ndarray, focal: float) -> tuple[float, float, tuple[float, float]]:
-    """Largest error in pixels, scale and centre of the best camera; the error is infinite where points lie behind
-    it."""
+    """Largest error in pixels (infinite where points lie behind), scale and centre of the best camera."""
     if not (points[:, 2] > 0).all():
         return np.inf, 1.0, (0.0, 0.0)
     flat = focal * points[:, :2] / points[:, 2:]
@@ -262,21 +253,14 @@ class PosedMesh(Dataset):
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every surface in the order of the names, of BITE's steps the last; one that cannot be read is a failure."""
         root = self.root(POSED_MESH)
-        paths = _last_steps(sorted(root.rglob("*.obj")))
-        require_tree(paths, root, POSED_MESH, POSED_MESH_HINT)
-        for name, path in sorted((path.with_name(name).relative_to(root).as_posix(), path) for path, name in paths):
+        last: dict[str, Path] = {}
+        for path in sorted(root.rglob("*.obj")):
+            step = STEP.fullmatch(path.stem)
+            if step is None or step["step"] != "ainit":
+                last[path.with_name(step["name"] if step else path.stem).relative_to(root).as_posix()] = path
+        require_tree(last, root, POSED_MESH, POSED_MESH_HINT)
+        for name, path in sorted(last.items()):
             yield attempt(f"{name}#0", name, path, _posed_mesh, path)
-
-
-def _last_steps(paths: list[Path]) -> list[tuple[Path, str]]:
-    """Each surface with its name without the step; of several steps the last, never the start."""
-    last: dict[Path, tuple[Path, str]] = {}
-    for path in paths:
-        step = STEP.fullmatch(path.stem)
-        name = step["name"] if step else path.stem
-        if step is None or step["step"] != "ainit":
-            last[path.with_name(name)] = (path, name)
-    return list(last.values())
 
 
 def _posed_mesh(path: Path, **names: Any) -> Fit:
@@ -297,11 +281,7 @@ def _posed_mesh(path: Path, **names: Any) -> Fit:
 
 
 def _rotation(path: Path) -> np.ndarray:
-    """From the file's frame to the camera's, by the side on which the surface lies.
-
-    Raises:
-        InputCorrupt: it lies on neither side of the camera alone.
-    """
+    """From the file's frame to the camera's, by the side on which the surface lies."""
     depths = read_mesh(path)[0][:, 2]
     if len(depths) and depths.min() > 0:
         return np.eye(3)
@@ -313,18 +293,16 @@ def _rotation(path: Path) -> np.ndarray:
 
 
 def _camera_fields(path: Path) -> dict[str, Any]:
-    """Focal length and size of the image: BITE's array, else NAME.json, else the folder's camera.json.
-
-    Raises:
-        InputMissing: none of them is there.
-        InputCorrupt: unreadable, or with other fields.
-    """
+    """Focal length and size of the image: BITE's array, else NAME.json, else the folder's camera.json."""
     step = STEP.fullmatch(path.stem)
     array = f"{step['name']}_flength_{step['step']}.npy" if step else ""
     places = [folder / array for folder in (path.parent / "details", path.parent)] if step else []
     found = next(filter(Path.is_file, places), None)
     if found is not None:
-        return {"focal": _flength(found), "image_size": (BITE_SIDE, BITE_SIDE)}
+        require_no_pointer(found)
+        with reading("not a focal length", "one number", path=found, errors=DAMAGE):
+            focal = one_number("focal length", np.load(found, allow_pickle=False))
+        return {"focal": focal, "image_size": (BITE_SIDE, BITE_SIDE)}
     file = next(filter(Path.is_file, (path.with_suffix(".json"), path.with_name("camera.json"))), None)
     if file is None:
         got = f"no {array or path.stem + '.json'}"
@@ -335,9 +313,3 @@ def _camera_fields(path: Path) -> dict[str, Any]:
         got, expected = ", ".join(unknown), ", ".join(CAMERA_FIELDS)
         raise InputCorrupt("not a camera of a posed surface", got=got, expected=expected, path=file)
     return fields
-
-
-def _flength(path: Path) -> float:
-    require_no_pointer(path)
-    with reading("not a focal length", "one number", path=path, errors=DAMAGE):
-        return one_number("focal length", np.load(path, allow_pickle=False))

@@ -1,5 +1,4 @@
-"""Stanford Dogs and StanfordExtra: photographs in folders of breeds; boxes, masks, keypoints, official lists; SMAL
-fits."""
+"""Stanford Dogs and StanfordExtra: photographs in folders of breeds; boxes, masks, keypoints, lists; SMAL fits."""
 
 from __future__ import annotations
 
@@ -228,7 +227,6 @@ class StanfordExtra(Dataset):
 
 
 def _entry(entry: Any, number: int, masks: bool) -> Annotations:
-    """The dog of an entry, or what is wrong with it."""
     found = Annotations()
 
     def make() -> GivenObject:

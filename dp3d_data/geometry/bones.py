@@ -1,5 +1,4 @@
-"""Bones inside the limbs of a bare surface: paths through their middles, what each bone moves, and what each limb
-is."""
+"""Bones inside the limbs of a bare surface: paths through their middles, what each moves, and names of limbs."""
 
 from __future__ import annotations
 
@@ -21,8 +20,7 @@ MIRROR = np.array([1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Chain:
-    """The bones of one limb: joints [n, 3] from its inner end outwards, the end of the last bone, and n + 1 rising
-    levels.
+    """The bones of one limb: joints [n, 3] from its inner end outwards, the last end, and n + 1 rising levels.
 
     Bone i moves the limb's vertices whose remoteness lies between levels[i] and levels[i + 1].
     """
@@ -35,8 +33,7 @@ class Chain:
 def middle_path(
     limb: Limb, points: Float[np.ndarray, "K 3"], values: Float[np.ndarray, "K"], areas: Float[np.ndarray, "K"]
 ) -> np.ndarray:
-    """SLICES + 1 points [S, 3] through a limb from its inner end outwards: middles of its slices of equal
-    remoteness."""
+    """SLICES + 1 points through a limb from its inner end outwards: middles of slices of equal remoteness."""
     own, height = limb.vertices, values[limb.vertices]
     levels = np.linspace(limb.bottom, limb.top, SLICES + 1)
     width = max((limb.top - limb.bottom) / SLICES, 1e-9)
@@ -69,8 +66,7 @@ def chains_of(
     other: Int[np.ndarray, "limbs"],
     symmetric: bool,
 ) -> list[Chain]:
-    """The bones of every limb, mirror images of each other on both sides of a symmetric body; the trunk has one
-    joint."""
+    """The bones of every limb, mirror images on both sides of a symmetric body; the trunk has one joint."""
     paths = [middle_path(limb, points, values, areas) for limb in limbs]
     if symmetric:
         paths = [(path + MIRROR * paths[other[place]]) / 2 for place, path in enumerate(paths)]
@@ -226,8 +222,7 @@ def _name_growths(names: dict[int, str], growths, trunk, limbs, other, tips, cha
 def _name_head(
     names: dict[int, str], group: set[int], limbs: list[Limb], other: np.ndarray, chains: list[Chain]
 ) -> None:
-    """The limb that ears and muzzle grow on is the neck with the head at its end; what lies between it and the trunk,
-    necks."""
+    """What ears and muzzle grow on is the neck with the head at its end; what else bears limbs, necks."""
     bearing = [place for place in group if any(limb.inner == place for limb in limbs)]
     neck = min(bearing, default=min(group))
     names[neck] = "neck"
@@ -263,8 +258,7 @@ class Limb:
 
 
 def remoteness(distances: Float[np.ndarray, "K K"], areas: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:
-    """Mean distance along the surface to all of it: smallest in the middle of the body, largest at the tips of
-    limbs."""
+    """Mean distance along the surface to all of it: small in the middle of a body, large at tips of limbs."""
     return distances.astype(np.float64) @ (areas / areas.sum())
 
 
@@ -283,9 +277,13 @@ def find_limbs(values: Float[np.ndarray, "K"], faces: Int[np.ndarray, "F 3"], sh
         Limbs before those that they end in; the last one is the trunk. Every vertex belongs to one.
     """
     parts = _Parts(values, shortest)
-    neighbours = _neighbours(len(values), faces)
+    neighbours: list[set[int]] = [set() for _ in values]
+    for a, b, c in faces.tolist():
+        neighbours[a] |= {b, c}
+        neighbours[b] |= {a, c}
+        neighbours[c] |= {a, b}
     for vertex in np.argsort(-values, kind="stable").tolist():
-        parts.add(vertex, neighbours[vertex])
+        parts.add(vertex, sorted(neighbours[vertex]))
     return _collapsed(parts)
 
 
@@ -337,8 +335,7 @@ class _Parts:
 
 
 def _collapsed(parts: _Parts) -> list[Limb]:
-    """Parts that were bumps are gone, and those between two meetings that lie closer than `shortest` are no limbs:
-    several limbs meet in one place there."""
+    """Limbs: parts that were no bumps, nor lie between two meetings closer than `shortest`."""
     values, members = parts.values, parts.members
     inner = {part: end for part, end in enumerate(parts.inner) if end >= 0 or parts.follows[part] == part}
     for part in sorted(inner):
@@ -358,12 +355,3 @@ def _collapsed(parts: _Parts) -> list[Limb]:
         top, bottom = (float(values[own].max()), float(values[own].min())) if len(own) else (0.0, 0.0)
         limbs.append(Limb(own, parts.tips[part], top, bottom, order.get(inner[part], -1)))
     return limbs
-
-
-def _neighbours(count: int, faces: np.ndarray) -> list[list[int]]:
-    found: list[set[int]] = [set() for _ in range(count)]
-    for a, b, c in faces.tolist():
-        found[a] |= {b, c}
-        found[b] |= {a, c}
-        found[c] |= {a, b}
-    return [sorted(one) for one in found]

@@ -72,9 +72,8 @@ class Glb:
         offset, stride = _number(view.get("byteOffset", 0)), _number(view.get("byteStride", item))
         end = min(offset + _number(view["byteLength"]), len(self.binary))
         if stride < item or offset + start + (count - 1) * stride + item > end:
-            raise ValueError(
-                f"accessor {accessor}: {count} values of {item} bytes, {stride} apart, do not lie in the file"
-            )
+            place = f"accessor {accessor}: {count} values of {item} bytes, {stride} apart"
+            raise ValueError(f"{place}, do not lie in the file")
         values = np.ndarray((count, width), kind, self.binary, offset + start, (stride, kind.itemsize)).copy()
         if entry.get("normalized"):
             values = np.maximum(values.astype(np.float64) / np.iinfo(kind).max, -1)
@@ -99,7 +98,6 @@ class Glb:
 
 
 def _number(value: object) -> int:
-    """A count or an offset of the document."""
     if type(value) is not int or value < 0:
         raise ValueError(f"{value!r:.40} where a number from 0 on should be")
     return value
@@ -151,9 +149,8 @@ def _check_document(glb: Glb) -> None:
     if any(name in COMPRESSIONS for name in glb.document.get("extensionsRequired", [])):
         raise glb.compressed()
     if strange := [name for name in glb.document.get("extensionsRequired", []) if not str(name).startswith(HARMLESS)]:
-        raise InputCorrupt(
-            "the mesh needs an extension that is not known here", got=str(strange[0])[:80], hint=WHOLE, path=glb.path
-        )
+        what, got = "the mesh needs an extension that is not known here", str(strange[0])[:80]
+        raise InputCorrupt(what, got=got, hint=WHOLE, path=glb.path)
     if len(glb.part("nodes")) > MOST_NODES:
         raise ValueError(f"{len(glb.part('nodes'))} nodes, a body has at most {MOST_NODES}")
     for name in LISTS:
@@ -261,11 +258,8 @@ def read_surface(glb: Glb) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F
 
 def _require_few(glb: Glb, shown: list[int]) -> None:
     """Refuse nodes that show far more vertices than the file holds, or more parts than a body has."""
-    nodes, accessors, parts = (
-        glb.part("nodes"),
-        glb.part("accessors"),
-        [mesh["primitives"] for mesh in glb.part("meshes")],
-    )
+    nodes, accessors = glb.part("nodes"), glb.part("accessors")
+    parts = [mesh["primitives"] for mesh in glb.part("meshes")]
     sizes = [sum(accessors[part["attributes"]["POSITION"]]["count"] for part in some) for some in parts]
     meshes = [_number(nodes[node]["mesh"]) for node in shown]
     total, most = sum(sizes[mesh] for mesh in meshes), len(glb.binary) + FREE_VERTICES

@@ -79,7 +79,6 @@ def import_mesh(
 
 
 def _turned(mesh: Mesh, axes: str, name: str, unit: str) -> Template:
-    """The template of a mesh that lies along these axes."""
     vertices, faces = mesh
     template = make_template(name, vertices @ axes_matrix(axes).T, faces, unit=unit)
     return replace(template, symmetry=detect_symmetry(template.vertices))
@@ -214,8 +213,7 @@ def _read_obj(path: Path) -> Mesh:
 
 
 def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Lines without comments, those that end with a backslash joined with the next; each with the number of its last
-    part."""
+    """Lines without comments, joined where they end with a backslash; each with its last number."""
     held = ""
     for number, line in enumerate(lines, start=1):
         line = held + line.partition("#")[0].rstrip()

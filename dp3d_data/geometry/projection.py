@@ -1,5 +1,4 @@
-"""Cameras of fits: points of the camera frame (x right, y down, z away from the viewer) to image pixels; noise on
-keypoints, as in the supplement's section E."""
+"""Cameras of fits (x right, y down, z away from the viewer), and noise on keypoints (supplement, section E)."""
 
 from __future__ import annotations
 
@@ -37,14 +36,12 @@ def project_perspective(
 def project_orthographic(
     points: Float[np.ndarray, "*n 3"], scale: float, centre: tuple[float, float]
 ) -> Float[np.ndarray, "*n 2"]:
-    """Pixels of points under parallel rays: scale * (x, y) + centre, with the scale in pixels per unit of the
-    points."""
+    """Pixels of points under parallel rays: scale * (x, y) + centre, scale in pixels per unit of the points."""
     return scale * np.asarray(points, dtype=np.float64)[..., :2] + np.asarray(centre)
 
 
 def weak_scale(points: Float[np.ndarray, "K 3"], focal: tuple[float, float]) -> float:
-    """The scale of the weak perspective camera nearest to a pinhole (ours): sqrt(fx fy) over the mean depth, pixels per
-    unit.
+    """The weak perspective scale nearest to a pinhole (ours): sqrt(fx fy) over the mean depth, pixels per unit.
 
     Raises:
         ShapeError: a point does not lie before the camera.
@@ -61,9 +58,8 @@ def require_before_camera(points: Float[np.ndarray, "*n 3"]) -> None:
     """
     nearest = float(np.min(points[..., 2])) if points.size else 1.0
     if not nearest > 0:
-        raise ShapeError(
-            "a point does not lie before the camera", got=f"depth {nearest:.4g}", expected="depths above 0"
-        )
+        got = f"depth {nearest:.4g}"
+        raise ShapeError("a point does not lie before the camera", got=got, expected="depths above 0")
 
 
 def move_keypoints(

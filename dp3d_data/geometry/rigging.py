@@ -116,8 +116,7 @@ def _middle(weights: np.ndarray, body: Template, joints: list[int]) -> int:
 def rerooted(
     parents: list[int], heads: Float[np.ndarray, "J 3"], root: int
 ) -> tuple[list[int], Float[np.ndarray, "J 3"]]:
-    """The tree of joints hung up at another one: where a link turns round, both ends keep turning about the same
-    place."""
+    """The tree of joints hung up at another one: a link that turns round keeps its place."""
     turned, moved = list(parents), heads.copy()
     for joint, inner in pairwise(ancestors(root, parents)):
         turned[inner], moved[inner] = joint, heads[joint]

@@ -79,8 +79,8 @@ def _bind_matrices(glb: Glb, skin: int) -> Float[np.ndarray, "J 4 4"]:
 
 
 def _scene_from_bind(glb: Glb, skin: int, holder: int) -> Float[np.ndarray, "4 4"]:
-    """From mesh coordinates to the scene in the bind pose: the mesh node's own transform where its scale fits the
-    first joint's, else that of the first joint (glTF ignores the mesh node of a skinned mesh)."""
+    """From mesh to scene in the bind pose: by the mesh node, which glTF ignores for skins, where it is as large as the
+    first joint, else by that joint."""
     world = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0]
     by_joint = world[glb.part("skins")[skin]["joints"][0]] @ _bind_matrices(glb, skin)[0]
     own, first = (np.linalg.det(matrix[:3, :3]) for matrix in (world[holder], by_joint))
@@ -197,9 +197,8 @@ def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.nd
     samplers = animation["samplers"]
     times = max((glb.array(sampler["input"]) for sampler in samplers), key=len).astype(np.float64)
     if len(times) * len(glb.part("nodes")) > MOST_FRAMES:
-        raise ValueError(
-            f"a clip of {len(times)} frames of {len(glb.part('nodes'))} nodes, at most {MOST_FRAMES} together"
-        )
+        frames = f"{len(times)} frames of {len(glb.part('nodes'))} nodes"
+        raise ValueError(f"a clip of {frames}, at most {MOST_FRAMES} together")
     moves, turns, scales = (np.repeat(part[None], len(times), axis=0) for part in local_parts(glb))
     targets = {"translation": moves, "rotation": turns, "scale": scales}
     for channel in animation["channels"]:

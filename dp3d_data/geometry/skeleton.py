@@ -69,16 +69,6 @@ class Skeleton:
     def num_hinges(self) -> int:
         return len(self.hinge_names)
 
-    def index(self, name: str) -> int:
-        """The joint of that name.
-
-        Raises:
-            TemplateError: no such joint.
-        """
-        if name not in self.names:
-            raise TemplateError("no such joint", got=name, expected=", ".join(self.names))
-        return self.names.index(name)
-
 
 def ancestors(node: int, parents: Sequence[int] | Mapping[int, int]) -> list[int]:
     """A node of a tree and those above it up to the root, whose parent is negative."""

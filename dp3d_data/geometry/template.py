@@ -1,5 +1,4 @@
-"""A template: the surface whose vertices are the correspondences, in template units; and what is wrong with a mesh as
-one."""
+"""A template: the surface whose vertices are the correspondences; and what is wrong with a mesh as one."""
 
 from __future__ import annotations
 
@@ -79,8 +78,7 @@ class Template:
 
     @cached_property
     def content_hash(self) -> str:
-        """16 hex digits of the SHA-256 of the vertices' and faces' little-endian bytes: the identity of the vertex
-        ids."""
+        """16 hex digits of the SHA-256 of vertices and faces, little-endian: the identity of the vertex ids."""
         digest = hashlib.sha256(self.vertices.astype("<f4").tobytes())
         digest.update(self.faces.astype("<i4").tobytes())
         return digest.hexdigest()[:16]
@@ -192,10 +190,8 @@ def _check_vertices(vertices: np.ndarray) -> None:
         got = f"{len(vertices)} vertices at {vertices[0].tolist()}"
         raise MeshIsEmpty("all vertices lie in one point", got=got, expected="a surface")
     if len(vertices) > MOST_VERTICES:
-        hint = "decimate it to a few thousand vertices in a mesh editor"
-        raise MeshInvalid(
-            "too many vertices for a template", got=len(vertices), expected=f"at most {MOST_VERTICES}", hint=hint
-        )
+        hint, expected = "decimate it to a few thousand vertices in a mesh editor", f"at most {MOST_VERTICES}"
+        raise MeshInvalid("too many vertices for a template", got=len(vertices), expected=expected, hint=hint)
 
 
 def _check_faces(vertices: np.ndarray, faces: np.ndarray) -> None:

@@ -85,9 +85,8 @@ def visible_vertices(
     """
     vertices, faces = np.asarray(vertices), np.asarray(faces)
     if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
-        raise ShapeError(
-            "a face names a vertex that is not there", got=int(faces.max()), expected=f"0..{len(vertices) - 1}"
-        )
+        got, expected = int(faces.max()), f"0..{len(vertices) - 1}"
+        raise ShapeError("a face names a vertex that is not there", got=got, expected=expected)
     toward = np.array([[0.0, 0.0, -1.0]])
     middle = np.zeros(3)
     if perspective:
@@ -127,6 +126,5 @@ def vertex_areas(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3
 
 
 def visible_fraction(visible: Bool[np.ndarray, "K"], vertex_areas: Float[np.ndarray, "K"]) -> float:
-    """Share of a surface's area around its visible vertices, 0..1 (supplement section B, there of the rest
-    template)."""
+    """Share 0..1 of the area around visible vertices (supplement section B, there of the rest template)."""
     return float(vertex_areas[visible].sum() / vertex_areas.sum())

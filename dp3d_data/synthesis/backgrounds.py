@@ -184,8 +184,7 @@ def plain(rng: np.random.Generator, size: int, elevation: float) -> Picture:
 
 
 def cast_shadow(picture: Picture, points: Float[np.ndarray, "K 2"], strength: float, radius: float) -> Picture:
-    """Darken the ground where the animal's shadow falls: `points` are its vertices along the sun on the ground,
-    pixels."""
+    """Darken the ground where `points` lie: the animal's vertices along the sun on the ground, pixels."""
     size = len(picture)
     low = 64
     cells = np.floor(points * low / size).astype(int)

@@ -50,8 +50,7 @@ class SolidNoise:
 def pixel_noise(
     rng: np.random.Generator, height: int, width: int, cells: float, *, aspect: float = 1.0
 ) -> Float[np.ndarray, "H W"]:
-    """One octave of smooth noise over an image, about -1..1: `cells` bumps along the height, `aspect` of them
-    sideways."""
+    """Smooth noise over an image, about -1..1: `cells` bumps along the height, `aspect` of them sideways."""
     rows = int(np.clip(round(cells), 1, height))
     columns = int(np.clip(round(cells * aspect * width / height), 1, width))
     field = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))

@@ -111,8 +111,7 @@ GAMMA = 2.2
 
 @dataclass(frozen=True)
 class Panorama:
-    """A place in linear light, exposed for what stands in it. Its frame: x at the middle column, y to the left of it, z
-    up.
+    """A place in exposed linear light. Its frame: x at the middle column, y to the left of it, z up.
 
     picture [H, W, 3]; ambient [3, 4, 4]: light of colour c on a surface with unit normal n is [n, 1] ambient[c] [n, 1];
     sun [3]: unit vector to the strongest light; sun_colour [3].
@@ -176,8 +175,7 @@ def _plain(path: Path) -> Float[np.ndarray, "H W 3"]:
 
 
 def _lit(picture: Float[np.ndarray, "H W 3"]) -> Panorama:
-    """Part the light into what comes from everywhere and what comes from its brightest place; scale both to a good
-    exposure."""
+    """Part the light into what comes from everywhere and what from its brightest place; expose both well."""
     directions, area = _sphere(*picture.shape[:2])
     grey = picture.mean(axis=2)
     ceiling = BRIGHT * max(float((np.minimum(grey, np.quantile(grey, 0.98)) * area).sum() / area.sum()), 1e-6)
@@ -233,14 +231,14 @@ def random_panorama(rng: np.random.Generator, folder: str) -> Panorama | None:
 
 
 def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarray, "3 3"], size: int) -> Picture:
-    """The place as a camera sees it, 0..1, out of focus: `turned` brings the panorama's axes to the camera's (x right,
-    y down, z away)."""
+    """The place as a camera sees it, 0..1, out of focus: `turned` brings its axes to the camera's."""
     field = np.tan(np.deg2rad(rng.uniform(22, 75)) / 2)
     side = min(96, size)
     across = (np.arange(side) + 0.5) / side * 2 - 1
     rays = np.stack([*np.meshgrid(across * field, across * field), np.ones((side, side))], axis=2) @ turned
     rays /= np.linalg.norm(rays, axis=2, keepdims=True)
-    picture = developed(_looked_up(place.picture, rays) * np.exp(rng.normal(0, 0.25)))
+    light = np.maximum(_looked_up(place.picture, rays) * np.exp(rng.normal(0, 0.25)), 0)
+    picture = np.clip(light * (1 + light / 6) / (1 + 0.6 * light), 0, 1) ** (1 / GAMMA)  # bright places fade to white
     picture = blurred(_enlarged(picture, size), size / 256 * rng.uniform(0.4, 4))
     if rng.random() < 0.6:  # the ground near the animal is in focus
         ground = _enlarged(np.clip(-5 * rays[:, :, 2:], 0, 1), size)
@@ -269,9 +267,3 @@ def _looked_up(picture: Float[np.ndarray, "H W 3"], rays: Float[np.ndarray, "S S
     rows, columns = np.clip([top, top + 1], 0, height - 1), np.stack([left, left + 1]) % width
     first, second = (picture[one, columns[0]] * (1 - right) + picture[one, columns[1]] * right for one in rows)
     return first * (1 - down) + second * down
-
-
-def developed(light: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """Linear light to a picture's values 0..1: bright places fade to white."""
-    light = np.maximum(light, 0)
-    return np.clip(light * (1 + light / 6) / (1 + 0.6 * light), 0, 1) ** (1 / GAMMA)

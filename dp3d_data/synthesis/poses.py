@@ -32,8 +32,7 @@ WATCHING = 0.55  # of the animals turn the head to the viewer, where the neck al
 
 @dataclass(frozen=True)
 class Pose:
-    """Rotations of the joints relative to rest, [J, 3, 3], and how the whole body stands in the template frame, [3,
-    3]."""
+    """Rotations of the joints relative to rest, [J, 3, 3], and how the body stands in the template frame."""
 
     local_rotations: Float[np.ndarray, "J 3 3"]
     stance: Float[np.ndarray, "3 3"]
@@ -48,8 +47,7 @@ def random_pose(
     strength: float = 1.0,
     toward: tuple[float, float] = (0.0, 0.0),
 ) -> Pose:
-    """A pose from the skeleton's hinges where it has them, else a frame of its clips with a little of every joint's own
-    motion, else small turns of every joint.
+    """A pose from the skeleton's hinges, else a frame of its clips a little changed, else small turns.
 
     Args:
         kinds: of those in pose_kinds to draw from; none: all.
@@ -366,8 +364,7 @@ def _spread(kind: str, word: str) -> float:
 
 
 def _free_gait(rng: np.random.Generator, names: tuple[str, ...], share: np.ndarray) -> None:
-    """Legs in a cycle: the two of a row half a turn apart, each row a quarter or a half turn after the one before
-    it."""
+    """Legs in a cycle: two of a row half a turn apart, each row a quarter or half turn after the last."""
     start, reach, lag = rng.random(), rng.uniform(0.35, 0.9), rng.choice([0.25, 0.5])
     rows = sorted({_limb(name).rstrip("LR") for name in names if name.startswith("leg")})
     for hinge, name in enumerate(names):

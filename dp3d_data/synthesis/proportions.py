@@ -1,5 +1,4 @@
-"""Bodies of one kind in the proportions and features of its breeds, through the scales of bones and changes of the rest
-template."""
+"""Bodies in the proportions and features of breeds: scales of bones, and changes of the rest template."""
 
 from __future__ import annotations
 
@@ -122,9 +121,8 @@ def _folded(
     along_axis, along_aside = rest @ axis, rest @ aside
     turned = rest + np.outer(along_axis * (np.cos(angle) - 1) - along_aside * np.sin(angle), axis)
     turned += np.outer(along_axis * np.sin(angle) + along_aside * (np.cos(angle) - 1), aside)
-    low = (
-        np.array([0.0, 0, -0.6]) * length * proportions.floppy * np.clip(0.3 - start, 0, 0.4)
-    )  # ears that hang start lower
+    # Ears that hang start lower.
+    low = np.array([0.0, 0, -0.6]) * length * proportions.floppy * np.clip(0.3 - start, 0, 0.4)
     hung = middle + low + np.outer(forth, axis) + np.outer(over, aside) + turned
     return points + np.clip(2 * ear, 0, 1)[:, None] * (hung - points)
 
@@ -199,7 +197,16 @@ def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Propo
         muzzle=float(muzzle),
         waist=float(np.exp(strength * rng.uniform(0, 0.5))),
         fluff=strength * 0.05 * min(long_hair, 1.0),
-        fur=_random_fur(rng),
+        fur={  # feathered legs and tails, ruffs, fringes
+            "trunk": 1.0,
+            "shoulder": 1.0,
+            "neck": rng.uniform(0.6, 1.5),
+            "tail": rng.uniform(0.3, 1.3),
+            "leg": rng.uniform(0.1, 0.7),
+            "head": rng.uniform(0.0, 0.4),
+            "jaw": rng.uniform(0, 0.3),
+            "ear": rng.uniform(0, 0.35),
+        },
         sag=float(rng.uniform(0, 1)),
     )
 
@@ -218,20 +225,8 @@ def _random_ears(rng: np.random.Generator, strength: float) -> dict[str, float]:
     return {"floppy": strength * float(floppy), "ear_crease": float(crease), "ear_forward": float(forward)}
 
 
-def _random_fur(rng: np.random.Generator) -> dict[str, float]:
-    """How long the hair of each part is: feathered legs and tails, ruffs, fringes."""
-    shares = {"trunk": 1.0, "shoulder": 1.0, "neck": rng.uniform(0.6, 1.5), "tail": rng.uniform(0.3, 1.3)}
-    return shares | {
-        "leg": rng.uniform(0.1, 0.7),
-        "head": rng.uniform(0.0, 0.4),
-        "jaw": rng.uniform(0, 0.3),
-        "ear": rng.uniform(0, 0.35),
-    }
-
-
 def bone_directions(skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
-    """The unit direction of each joint's segment, template frame: to its children, or on from its parent at the
-    tips."""
+    """The unit direction of each joint's segment, template frame: to its children, at tips from its parent."""
     heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
     directions = np.zeros_like(heads)
     for joint, parent in enumerate(skeleton.parents):
@@ -265,8 +260,7 @@ def fur_offset(
     proportions: Proportions,
     noise: SolidNoise,
 ) -> Float[np.ndarray, "K 3"]:
-    """The body with its long hair: vertices moved along their normals by a lumpy amount, and down where the hair
-    hangs."""
+    """The body with its long hair: vertices moved along their normals by lumps, and down where it hangs."""
     if proportions.fluff <= 0:
         return vertices
     lumps = 0.7 + 0.3 * noise(template.vertices, 14.0) + 0.2 * noise(template.vertices, 37.0)

@@ -91,8 +91,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Staging:
-    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth; view [3, 3] turns the world (z
-    up) to the camera."""
+    """An animal before its camera: points are x, y in pixels and a depth; view turns the world (z up) to it."""
 
     identity: Identity
     camera: Camera
@@ -119,7 +118,12 @@ class World:
 
     def __init__(self, template: Template, config: WorldConfig | None = None) -> None:
         self.template, self.config = rigged(template), config or WorldConfig()
-        self.kinds = _chosen_kinds(self.config.poses, self.template)
+        self.kinds = tuple(word.strip() for word in self.config.poses.split(",") if word.strip())
+        known = pose_kinds(self.template.require_skeleton())
+        for kind in self.kinds:
+            if kind not in known:
+                expected = "some of " + ", ".join(known)
+                raise UsageError(f"no such kind of pose of {self.template.name}", got=kind, expected=expected)
         self.body = body_map(self.template)
         self._latest: tuple[int, Identity] | None = None
         if self.config.backgrounds:
@@ -128,8 +132,7 @@ class World:
             panorama_paths(self.config.environments)
 
     def sample(self, index: int, render_image: bool = True) -> SyntheticInstance:
-        """Instance `index`. Without the image only geometry, keypoints and visibility (occluders leave no trace
-        then)."""
+        """Instance `index`; without the image only geometry, keypoints and visibility, and no occluders."""
         if render_image:
             return self.scene(index)[0]
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
@@ -137,16 +140,14 @@ class World:
         return SyntheticInstance(image=None, mask=None, vertex_map=None, **told)
 
     def scene(self, index: int) -> list[PicturedInstance]:
-        """Every animal in the image of instance `index`, that instance first: a share `companions` of the images shows
-        more than one. Their masks do not overlap."""
+        """Every animal in the image of instance `index`, that instance first; their masks do not overlap."""
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
         rng = self._rng(SCENE, index)
         first = self._group(index), staging, self._cast(rng, staging)
         return self._pictured(index, rng, first, self._companions(index, first))
 
     def _companions(self, index: int, first: Shown) -> list[tuple[bool, Shown]]:
-        """Other animals of the image, and whether each stands before the first or behind it, from a random stream of
-        their own, so that they change nothing else of it."""
+        """Other animals, and whether each stands before the first; their own random stream changes nothing else."""
         rng = self._rng(COMPANION, index)
         if rng.random() >= self.config.companions:
             return []
@@ -304,13 +305,3 @@ def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray,
     if not len(points):
         return np.zeros(4)
     return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float64)
-
-
-def _chosen_kinds(poses: str, template: Template) -> tuple[str, ...]:
-    """The kinds of poses that a setting names, separated by commas."""
-    chosen, known = [word.strip() for word in poses.split(",") if word.strip()], pose_kinds(template.require_skeleton())
-    for kind in chosen:
-        if kind not in known:
-            expected = "some of " + ", ".join(known)
-            raise UsageError(f"no such kind of pose of {template.name}", got=kind, expected=expected)
-    return tuple(chosen)

@@ -57,8 +57,7 @@ def paint(
 
 
 def surface(rng: np.random.Generator, height: int, width: int, colours: tuple = ()) -> Float[np.ndarray, "H W 3"]:
-    """A texture of one thing: one of some colours, or any, half of them a coat's, with grain and light from one
-    side."""
+    """A texture in one of some colours, or any, half of them a coat's, with grain and light from one side."""
     if colours:
         colour = np.array(colours[rng.integers(len(colours))]) * rng.uniform(0.6, 1.2)
     elif rng.random() < 0.5:
