@@ -98,10 +98,6 @@ def read_dump(path: Path) -> dict[str, dict[str, Any]]:
 
     Args:
         path: a plain pickle, as apply_net wrote until October 2022, or an archive of torch, as it has written since.
-
-    Raises:
-        InputMissing, CheckpointError, UnsafePickle: see `read_pickle`.
-        InputCorrupt: another content.
     """
     if not path.is_file():
         raise InputMissing("no such file", expected=EXPECTED, path=path)
@@ -169,11 +165,7 @@ def fields_of(item: Any) -> Mapping[str, Any]:
 
 
 def kind_of(dense: Any) -> str:
-    """What the detections of an entry are: "embeddings", "charts", "results" or "encoded"; empty where there are none.
-
-    Raises:
-        InputCorrupt: something else.
-    """
+    """What the detections of an entry are: embeddings, charts, results or encoded; empty where there are none."""
     fields = set(fields_of(dense))
     if dense is None or (isinstance(dense, list) and not dense):
         return ""

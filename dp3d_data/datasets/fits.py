@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,15 @@ class FitCamera:
         kind: "perspective" or "orthographic".
         rotation: [3, 3] camera_from_world, a proper rotation.
         translation: [3] metres.
-        focal: (fx, fy) pixels; perspective only.
+        focal: (fx, fy) pixels, or one number for both; perspective only.
         centre: (cx, cy) pixels: the principal point, or where the orthographic origin falls.
         scale: pixels per metre; orthographic only.
     """
 
     kind: str
-    rotation: Float[np.ndarray, "3 3"]
-    translation: Float[np.ndarray, "3"]
-    focal: tuple[float, float] | None = None
+    rotation: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.eye(3))
+    translation: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+    focal: Any = None
     centre: tuple[float, float] = (0.0, 0.0)
     scale: float | None = None
 
@@ -54,23 +54,16 @@ class FitCamera:
         _take(self, "translation", (3,))
         object.__setattr__(self, "centre", _numbers("centre", self.centre, 2))
         if self.kind == "perspective":
-            object.__setattr__(self, "focal", _numbers("focal", self.focal, 2, positive=True))
+            focal = (
+                np.ravel(self.focal).repeat(2) if np.size(self.focal) == 1 and self.focal is not None else self.focal
+            )
+            object.__setattr__(self, "focal", _numbers("focal", focal, 2, positive=True))
         else:
             object.__setattr__(self, "scale", _numbers("scale", (self.scale,), 1, positive=True)[0])
         product = self.rotation @ self.rotation.T
         if np.abs(product - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(self.rotation) < 0:
             got = self.rotation.tolist()
             raise InputCorrupt("the camera's rotation is none", got=got, expected="orthonormal, determinant 1")
-
-
-def pinhole(focal: Any, centre: Any, rotation: Any = None, translation: Any = (0.0, 0.0, 0.0)) -> FitCamera:
-    """A perspective camera, by default at the origin of the fit's world; see `FitCamera`.
-
-    Args:
-        focal: pixels; one number for both axes, or (fx, fy).
-    """
-    both = (focal, focal) if isinstance(focal, float) else focal
-    return FitCamera("perspective", np.eye(3) if rotation is None else rotation, translation, both, centre)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -162,11 +155,7 @@ def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
 
 
 def real_numbers(values: Any) -> np.ndarray:
-    """An array of float64.
-
-    Raises:
-        TypeError, ValueError: other than real numbers.
-    """
+    """An array of float64, of nothing but real numbers."""
     if np.asarray(values).dtype.kind in "bc":
         raise TypeError(f"{np.asarray(values).dtype} in place of real numbers")
     return np.array(values, dtype=np.float64)
@@ -292,13 +281,11 @@ def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
     if kind is None or camera.get("centre") is None:
         got = ", ".join(map(str, sorted(camera)))
         raise InputCorrupt("the camera lacks kind or centre", got=got, expected=EXPECTED)
-    if focal is not None:
-        focal = tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal))
     return FitCamera(
         str(kind),
         camera.get("rotation", np.eye(3)),
         np.ravel(camera.get("translation", np.zeros(3))),
-        focal=focal,
+        focal=None if focal is None else np.ravel(focal),
         centre=tuple(np.ravel(camera["centre"])),
         scale=None if scale is None else one_number("scale", scale),
     )

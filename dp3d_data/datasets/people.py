@@ -21,7 +21,6 @@ from dp3d_data.datasets.fits import (
     joints,
     one_number,
     picture_size,
-    pinhole,
     refuse_unknown,
     take,
     vector,
@@ -113,11 +112,7 @@ def subjects(annotations: Path) -> list[int]:
 
 
 def notes_and_images(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The annotations of a subject, each with its image; both have their names and numbers.
-
-    Raises:
-        InputMissing, InputCorrupt: no such file, or not COCO's images and annotations.
-    """
+    """The annotations of a subject, each with its image; both have their names and numbers."""
     data = read_json(path, COCO)
     with reading("not the annotations of a subject", COCO, path=path):
         images = {image["id"]: image for image in data["images"]}
@@ -163,7 +158,7 @@ def _h36m_fit(
         pose=joints(take(fields, "pose")),
         betas=vector("shape", take(fields, "shape")),
         translation=vector("trans", take(fields, "trans")),
-        camera=pinhole(tuple(take(camera, "f")), tuple(take(camera, "c")), take(camera, "R"), place),
+        camera=FitCamera("perspective", take(camera, "R"), place, tuple(take(camera, "f")), tuple(take(camera, "c"))),
         box=(x, y, x + width, y + height),
     )
 
@@ -245,7 +240,6 @@ def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, 
     inner = np.asarray(take(fields, "cam_intrinsics"), dtype=np.float64)
     betas = np.ravel(np.asarray(take(fields, "betas")[person], dtype=np.float64))
     used = np.flatnonzero(betas)  # some sequences hold 300, 290 of them 0
-    focal = inner[0, 0], inner[1, 1]
     return Fit(
         **names,
         **known,
@@ -253,7 +247,7 @@ def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, 
         pose=joints(take(fields, "poses")[person][frame]),
         betas=betas[: max(BETAS, used[-1] + 1 if len(used) else 0)],
         translation=take(fields, "trans")[person][frame],
-        camera=pinhole(focal, (inner[0, 2], inner[1, 2]), pose[:3, :3], pose[:3, 3]),
+        camera=FitCamera("perspective", pose[:3, :3], pose[:3, 3], inner.diagonal()[:2], (inner[0, 2], inner[1, 2])),
     )
 
 
@@ -346,11 +340,12 @@ def _camera_of_crop(fields: dict[str, Any], crop: tuple[int, int, int, int, int,
 
     height, width, top, bottom, left, right = crop
     focal = one_number("f", take(fields, "f"))
-    return pinhole(
-        ((right - left) / width * focal, (bottom - top) / height * focal),
-        ((left + right) / 2, (top + bottom) / 2),
+    return FitCamera(
+        "perspective",
         Rotation.from_rotvec(np.asarray(take(fields, "rt"), dtype=np.float64).reshape(3)).as_matrix(),
         vector("t", take(fields, "t")),
+        ((right - left) / width * focal, (bottom - top) / height * focal),
+        ((left + right) / 2, (top + bottom) / 2),
     )
 
 

@@ -22,7 +22,6 @@ from dp3d_data.datasets.fits import (
     fit_camera,
     one_number,
     picture_size,
-    pinhole,
     read_fields,
     smal_numbers,
     take,
@@ -69,7 +68,7 @@ def _smalify(path: Path, **names: Any) -> Fit:
         **smal_numbers(read_fields(path)),
         image_size=(SMALIFY_SIDE, SMALIFY_SIDE),
         body="smal",
-        camera=pinhole(SMALIFY_FOCAL, (SMALIFY_SIDE / 2, SMALIFY_SIDE / 2), TURNED, (0, 0, DISTANCE)),
+        camera=FitCamera("perspective", TURNED, np.array([0, 0, DISTANCE]), SMALIFY_FOCAL, (SMALIFY_SIDE / 2,) * 2),
     )
 
 
@@ -116,7 +115,9 @@ def _wldo(path: Path, **names: Any) -> Fit:
         image_size=(WLDO_SIDE, WLDO_SIDE),
         group=photograph.parent.name,  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
         body="smal",
-        camera=pinhole(float(WLDO_FOCAL * (1 + values[0])), (middle, middle), translation=(0, 0, DEPTH)),
+        camera=FitCamera(
+            "perspective", np.eye(3), np.array([0, 0, DEPTH]), WLDO_FOCAL * (1 + values[0]), (middle,) * 2
+        ),
         mirrored=True,
     )
 
@@ -190,7 +191,7 @@ def _animal_camera(
     if size is None:
         expected = "reproj_kp_2d with keypoint_3d, or height and width, or the image beside the json"
         raise InputMissing("nothing says where the camera looks", got="no camera in the file", expected=expected)
-    return pinhole(focal, (size[0] / 2, size[1] / 2))
+    return FitCamera("perspective", focal=focal, centre=(size[0] / 2, size[1] / 2))
 
 
 def _solved_camera(fields: dict[str, Any], focal: float, translation: np.ndarray) -> FitCamera | None:
@@ -213,7 +214,7 @@ def _solved_camera(fields: dict[str, Any], focal: float, translation: np.ndarray
         got, expected = f"{error:.1f} pixels off", f"at most {TOLERANCE:g} pixels from reproj_kp_2d"
         what = "keypoint_3d and reproj_kp_2d belong to no camera of this focal length"
         raise InputCorrupt(what, got=got, expected=expected)
-    return pinhole(scale * focal, centre)
+    return FitCamera("perspective", focal=scale * focal, centre=centre)
 
 
 def _solved(points: np.ndarray, pixels: np.ndarray, focal: float) -> tuple[float, float, tuple[float, float]]:
@@ -266,7 +267,7 @@ class PosedMesh(Dataset):
 def _posed_mesh(path: Path, **names: Any) -> Fit:
     camera = _camera_fields(path)
     width, height = take(camera, "image_size")
-    focal = tuple(np.broadcast_to(np.ravel(np.asarray(take(camera, "focal"), dtype=np.float64)), 2))
+    focal = np.broadcast_to(np.ravel(np.asarray(take(camera, "focal"), dtype=np.float64)), 2)
     centre = tuple(np.ravel(camera["centre"])) if camera.get("centre") is not None else (width / 2, height / 2)
     return Fit(
         **names,
@@ -275,7 +276,7 @@ def _posed_mesh(path: Path, **names: Any) -> Fit:
         pose=np.zeros((0, 3)),
         betas=np.zeros(0),
         translation=np.zeros(3),
-        camera=pinhole(focal, centre, _rotation(path)),
+        camera=FitCamera("perspective", _rotation(path), focal=focal, centre=centre),
         mesh_path=path,
     )
 

@@ -14,18 +14,6 @@ from dp3d_data.geometry import Skeleton, hinges_to_rotations
 from dp3d_data.geometry.skeleton import axis_angle_matrices
 from dp3d_data.synthesis.proportions import Proportions
 
-KINDS = {
-    "stand": 0.24,
-    "walk": 0.13,
-    "trot": 0.08,
-    "sit": 0.2,
-    "lie": 0.18,
-    "bow": 0.03,
-    "jump": 0.03,
-    "rear": 0.03,
-    "beg": 0.03,
-    "free": 0.05,
-}
 LUMBAR = ("L_1", "L_3", "L_5", "L_7")
 WATCHING = 0.55  # of the animals turn the head to the viewer, where the neck allows it
 
@@ -77,7 +65,7 @@ def pose_kinds(skeleton: Skeleton) -> dict[str, float]:
     if is_free(skeleton):
         return FREE_KINDS
     if skeleton.num_hinges:
-        return KINDS
+        return {kind: share for kind, (share, _) in POSES.items()}
     return dict.fromkeys(sorted(skeleton.clips), 1.0) or {"free": 1.0}
 
 
@@ -90,9 +78,9 @@ def weakened(rotations: Float[np.ndarray, "*N 3 3"], strength: float) -> Float[n
 def _hinge_pose(
     rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kind: str, toward: tuple[float, float]
 ) -> Pose:
-    """A pose of one of KINDS, with the head, tail and ears of its own, clipped to the limits of the hinges."""
+    """A pose of one of POSES, with the head, tail and ears of its own, clipped to the limits of the hinges."""
     angles = Angles(skeleton)
-    pitch, roll = LEGS[kind](rng, angles)
+    pitch, roll = POSES[kind][1](rng, angles)
     _trunk(rng, angles)
     _head(rng, angles, toward, pitch)
     _tail(rng, angles, proportions.tail_curl, pitch)
@@ -258,17 +246,18 @@ def _free(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     return rng.normal(0, 0.3), rng.normal(0, 0.25)
 
 
-LEGS: dict[str, Callable[[np.random.Generator, Angles], tuple[float, float]]] = {
-    "stand": _stand,
-    "walk": partial(_gait, swing=0.38, lag=0.25),
-    "trot": partial(_gait, swing=0.55, lag=0.5),
-    "sit": _sit,
-    "lie": _lie,
-    "bow": _bow,
-    "jump": _jump,
-    "rear": _rear,
-    "beg": _beg,
-    "free": _free,
+# Kind -> how often it is drawn, and what places the legs.
+POSES: dict[str, tuple[float, Callable[[np.random.Generator, Angles], tuple[float, float]]]] = {
+    "stand": (0.24, _stand),
+    "walk": (0.13, partial(_gait, swing=0.38, lag=0.25)),
+    "trot": (0.08, partial(_gait, swing=0.55, lag=0.5)),
+    "sit": (0.2, _sit),
+    "lie": (0.18, _lie),
+    "bow": (0.03, _bow),
+    "jump": (0.03, _jump),
+    "rear": (0.03, _rear),
+    "beg": (0.03, _beg),
+    "free": (0.05, _free),
 }
 
 
