@@ -80,9 +80,8 @@ def pose_body(
     count, joints = rotations.shape[:2]
     shape = _given(body, betas, (count, None), "betas")
     if shape is not None and shape.shape[1] > len(body.shape_basis):
-        raise ShapeError(
-            "more betas than the model has", got=shape.shape[1], expected=f"at most {len(body.shape_basis)}"
-        )
+        expected = f"at most {len(body.shape_basis)}"
+        raise ShapeError("more betas than the model has", got=shape.shape[1], expected=expected)
     scales = _given(body, joint_scales, (count, joints, 3), "joint_scales")
     surface, places = _shaped(body, shape, count)
     if body.pose_basis is not None:

@@ -208,11 +208,7 @@ def open_images(name: str, options: DatasetOptions) -> Dataset:
 
 
 def open_fits(name: str, options: DatasetOptions) -> Dataset:
-    """A dataset of fits, as `open_images`.
-
-    Raises:
-        UsageError, DependencyMissing: as `open_images`.
-    """
+    """A dataset of fits; raises as `open_images`."""
     return _opened(name, options, FITS, "fits", Dataset.fits)
 
 

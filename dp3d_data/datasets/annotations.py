@@ -62,9 +62,8 @@ class Annotations:
 
     def of(self, record: ImageRecord) -> ImageRecord:
         """The record with these annotations."""
-        return replace(
-            record, size=self.size, objects=tuple(self.objects), faults=tuple(self.faults), crowds=tuple(self.crowds)
-        )
+        objects, faults, crowds = tuple(self.objects), tuple(self.faults), tuple(self.crowds)
+        return replace(record, size=self.size, objects=objects, faults=faults, crowds=crowds)
 
 
 def instance_of(name: str, make: Callable[..., ReadyInstance], *arguments: Any) -> ReadyInstance | BadInstance:

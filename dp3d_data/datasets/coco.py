@@ -218,17 +218,12 @@ _scan = json.scanner.make_scanner(json.JSONDecoder(object_pairs_hook=once))  # t
 
 
 class Entries(Sequence[Any]):
-    """A list of the file, whose entries are decoded each time that they are asked for.
-
-    Attributes:
-        tags: the id or category of each entry; None where it is neither number nor text.
-    """
+    """A list of the file, decoded entry by entry; `tags` are ids or categories, None if neither number nor text."""
 
     def __init__(self, text: str) -> None:
         self._text, self._starts, self.tags = text, array("q"), list[Any]()
 
     def append(self, start: int, tag: Any) -> None:
-        """Note an entry."""
         self._starts.append(start)
         self.tags.append(tag)
 

@@ -54,9 +54,8 @@ class FitCamera:
         _take(self, "translation", (3,))
         object.__setattr__(self, "centre", _numbers("centre", self.centre, 2))
         if self.kind == "perspective":
-            focal = (
-                np.ravel(self.focal).repeat(2) if np.size(self.focal) == 1 and self.focal is not None else self.focal
-            )
+            single = self.focal is not None and np.size(self.focal) == 1
+            focal = np.ravel(self.focal).repeat(2) if single else self.focal
             object.__setattr__(self, "focal", _numbers("focal", focal, 2, positive=True))
         else:
             object.__setattr__(self, "scale", _numbers("scale", (self.scale,), 1, positive=True)[0])

@@ -17,9 +17,7 @@ from dp3d_data.datasets.locations import fixed_part, is_address, is_folder, list
 from dp3d_data.errors import InputMissing, NothingToDo
 from dp3d_data.records import ImageRecord
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .jp2".split(),
-)
+EXTENSIONS = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .jp2".split())
 # Read where Pillow can: its name of the format -> extensions.
 SOMETIMES = {"AVIF": (".avif",), "HEIF": (".heic", ".heif", ".hif")}
 # Images of formats that are never read: raw ones of cameras, and those of other programs.

@@ -53,9 +53,8 @@ class IuvResults(Dataset):
             raise NothingToDo("no result of a person in this file", expected=RESULTS, path=path)
         records = [ImageRecord(names[0], find_image(names, folders), self.name) for names in results if names]
         require_images(records, folders, HINT)
-        faults = tuple(
-            f"result {number}: no image_id, got {entry!r}"[:120] for number, entry in enumerate(results.get((), ()))
-        )
+        lost = enumerate(results.get((), ()))
+        faults = tuple(f"result {number}: no image_id, got {entry!r}"[:120] for number, entry in lost)
         return [*records, ImageRecord("results of no image", "", self.name, faults=faults)] if faults else records
 
     def digest(self) -> str:
@@ -68,10 +67,8 @@ class IuvResults(Dataset):
             got, expected = f"category_in_file {word}", "its category_id; COCO's person is 1"
             raise UsageError("results know the number of a category only", got=got, expected=expected)
         content, number = read_json(path, RESULTS), int(word)
-        usable = [
-            isinstance(entry, dict) and {"image_id", "bbox", "uv_shape", "uv_data"} <= set(entry)
-            for entry in content or ()
-        ]
+        needed = {"image_id", "bbox", "uv_shape", "uv_data"}
+        usable = [isinstance(entry, dict) and needed <= set(entry) for entry in content or ()]
         if not isinstance(content, list) or (content and not any(usable)):
             raise InputCorrupt("not a file of IUV results", got=repr(content)[:120], expected=RESULTS, path=path)
         found: dict[tuple[str, ...], list[Any]] = {}
@@ -135,9 +132,8 @@ class IuvImages(Dataset):
         """Of the names and sizes of the IUV images and their companions."""
         files = [path for _, place in self.pairs() for path in (place, place.removesuffix(ENDING) + INDICES)]
         root = self.options.path
-        return fingerprint_of(
-            [(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)]
-        )
+        there = filter(os.path.isfile, files)
+        return fingerprint_of([(os.path.relpath(path, root), os.path.getsize(path)) for path in there])
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
         require_person(num_vertices)

@@ -22,9 +22,8 @@ from dp3d_data.records import Box, ImageRecord, VertexView
 
 EXPECTED = (
     "an .npz (or a folder of them) with keypoints [N, V, 2] and visible [N, V]; xyz [N, V, 3], image, group, split"
-    " [N], "
+    " [N], size [N, 2], box [N, 4] and score [N] where known"
 )
-EXPECTED += "size [N, 2], box [N, 4] and score [N] where known"
 HINT = "write it with numpy: np.savez_compressed('keypoints.npz', keypoints=..., visible=...)"
 # Field -> its shape after N; V is the template's number of vertices.
 SHAPES: dict[str, tuple[Any, ...]] = {
@@ -78,10 +77,8 @@ class KeypointArrays(Dataset):
                 raise TemplateError("keypoints of another template", got=got, expected=expected, path=path)
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
-            return [
-                instance_of(str(number), _instance, self._arrays(path), path, row, size)
-                for number, (path, row) in enumerate(self._rows[record.image_id])
-            ]
+            rows = enumerate(self._rows[record.image_id])
+            return [instance_of(str(n), _instance, self._arrays(path), path, row, size) for n, (path, row) in rows]
 
         return instances
 

@@ -80,10 +80,8 @@ class Human36M(Dataset):
         records, marked = [], bool(subjects(annotations))
         for name in names:
             found = SUBJECT.search(name)
-            group, split = (
-                (f"S{int(found[1] or found[2])}", split_of(int(found[1] or found[2]))) if found else (None, None)
-            )
-            record = ImageRecord(name, str(folder / name), self.name, group, split)
+            told = _subject(int(found[1] or found[2])) if found else {}
+            record = ImageRecord(name, str(folder / name), self.name, **told)
             records.append(boxes.get(name, Annotations()).of(record) if marked else record)
         return records
 
@@ -100,9 +98,8 @@ class Human36M(Dataset):
             yield from _h36m_fits(root, folder, subject)
 
 
-def split_of(subject: int) -> str:
-    """The subject's split of protocol 2."""
-    return "test" if subject in TEST_SUBJECTS else "train"
+def _subject(number: int) -> dict[str, Any]:
+    return {"group": f"S{number}", "split": "test" if number in TEST_SUBJECTS else "train"}
 
 
 def subjects(annotations: Path) -> list[int]:
@@ -140,7 +137,6 @@ def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFail
 def _h36m_fit(
     root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any], **names: Any
 ) -> Fit:
-    subject = int(image["subject"])
     fields: Any = smpl
     for key in ("action_idx", "subaction_idx", "frame_idx"):
         fields = take(fields, str(image[key]))
@@ -152,8 +148,7 @@ def _h36m_fit(
         **names,
         image_path=existing(below(root / "images", image["file_name"])),
         image_size=(image["width"], image["height"]),
-        group=f"S{subject}",
-        split=split_of(subject),
+        **_subject(int(image["subject"])),
         body="smpl",
         pose=joints(take(fields, "pose")),
         betas=vector("shape", take(fields, "shape")),

@@ -108,6 +108,7 @@ def _wldo(path: Path, **names: Any) -> Fit:
     if len(values) != 3 or not np.allclose(values[1:], middle):
         expected = f"3 numbers: the scale of the focal length, then {middle:g} twice, the middle of the crop"
         raise InputCorrupt("not the camera of WLDO", got=values[:8].tolist(), expected=expected)
+    focal = WLDO_FOCAL * (1 + values[0])
     return Fit(
         **names,
         # The renderer takes the first six limb scales; numbers behind them move nothing.
@@ -115,9 +116,7 @@ def _wldo(path: Path, **names: Any) -> Fit:
         image_size=(WLDO_SIDE, WLDO_SIDE),
         group=photograph.parent.name,  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
         body="smal",
-        camera=FitCamera(
-            "perspective", np.eye(3), np.array([0, 0, DEPTH]), WLDO_FOCAL * (1 + values[0]), (middle,) * 2
-        ),
+        camera=FitCamera("perspective", np.eye(3), np.array([0, 0, DEPTH]), focal, (middle, middle)),
         mirrored=True,
     )
 
@@ -145,14 +144,13 @@ class Animal3D(Dataset):
         root = self.root(ANIMAL3D)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         contents = {path: read_json(path, ANIMAL3D, ANIMAL3D_HINT) for path in paths}
-        files = {
-            path: one for path, one in contents.items() if isinstance(one, dict) and isinstance(one.get("data"), list)
-        }
+        lists = {path: one.get("data") for path, one in contents.items() if isinstance(one, dict)}
+        files = {path: one for path, one in lists.items() if isinstance(one, list)}
         require_tree(files, root, ANIMAL3D, ANIMAL3D_HINT)
         count: Counter[str] = Counter()
-        for path, content in files.items():
-            focal = content.get("flength", FOCAL)
-            for number, fields in enumerate(content["data"]):
+        for path, animals in files.items():
+            focal = contents[path].get("flength", FOCAL)
+            for number, fields in enumerate(animals):
                 named = fields.get("img_path") if isinstance(fields, dict) else None
                 image = str(named or f"{path.name}-{number}")
                 yield attempt(f"{image}#{count[image]}", image, path, _animal, fields, path, focal)

@@ -87,11 +87,8 @@ class StanfordDogs(Dataset):
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every fit in the order of the photographs' names."""
         root = self.root(FITS)
-        paths = sorted(
-            (_image_of(path.relative_to(root / "fits")), path)
-            for path in (root / "fits").rglob("*")
-            if path.suffix in ENDINGS
-        )
+        below = [path for path in (root / "fits").rglob("*") if path.suffix in ENDINGS]
+        paths = sorted((_image_of(path.relative_to(root / "fits")), path) for path in below)
         require_tree(paths, root, FITS, FITS_HINT)
         folder, splits, seen = images_folder(root), split_lists(root), set[str]()
         for image, path in paths:
@@ -115,11 +112,7 @@ def breed(image: str) -> str:
 
 
 def official_splits(root: Path) -> dict[str, str]:
-    """Photograph -> train or test, of the lists of MATLAB that are there.
-
-    Raises:
-        InputCorrupt: a list that cannot be read.
-    """
+    """Photograph -> train or test, of the lists of MATLAB that are there."""
     splits: dict[str, str] = {}
     for split, name in LISTS.items():
         path = existing(root / name) or existing(root / "lists" / name)

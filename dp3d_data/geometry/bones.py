@@ -49,12 +49,10 @@ def partners(limbs: list[Limb], symmetry: Int[np.ndarray, "K"] | None) -> Int[np
     label = np.zeros(len(symmetry), dtype=int)
     for place, limb in enumerate(limbs):
         label[limb.vertices] = place
-    other = np.array(
-        [
-            np.bincount(label[symmetry[limb.vertices]], minlength=len(limbs)).argmax() if len(limb.vertices) else place
-            for place, limb in enumerate(limbs)
-        ]
-    )
+    other = own.copy()
+    for place, limb in enumerate(limbs):
+        if len(limb.vertices):
+            other[place] = np.bincount(label[symmetry[limb.vertices]]).argmax()
     return np.where(other[other] == own, other, own)
 
 
@@ -86,10 +84,9 @@ def _chain(path: np.ndarray, bottom: float, top: float) -> Chain:
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     count = int(np.clip(round(along[-1] / BONE), 1, MOST_BONES))
     wanted = along[-1] * np.arange(count + 1) / count
-    places = (
-        np.interp(wanted, along, np.arange(len(path))) if along[-1] > 0 else np.linspace(0, len(path) - 1, count + 1)
-    )
-    spots = np.stack([np.interp(places, np.arange(len(path)), path[:, axis]) for axis in range(3)], axis=1)
+    steps = np.arange(len(path))
+    places = np.interp(wanted, along, steps) if along[-1] > 0 else np.linspace(0, steps[-1], count + 1)
+    spots = np.stack([np.interp(places, steps, path[:, axis]) for axis in range(3)], axis=1)
     return Chain(spots[:-1], spots[-1], bottom + (top - bottom) * places / (len(path) - 1))
 
 
@@ -145,9 +142,8 @@ def name_limbs(
     """
     outer = [[place for place, limb in enumerate(limbs) if limb.inner == one] for one in range(len(limbs))]
     low = height[0] + GROUND * (height[1] - height[0])
-    legs = {
-        place for place in range(len(limbs)) if not outer[place] and limbs[place].inner >= 0 and tips[place, 2] <= low
-    }
+    bare = [place for place, limb in enumerate(limbs) if not outer[place] and limb.inner >= 0]
+    legs = {place for place in bare if tips[place, 2] <= low}
     names = {place: name for place, name in _leg_names(sorted(legs), chains, other).items()}
     trunk = _between(legs, limbs) or {len(limbs) - 1}
     growths = _growths(set(range(len(limbs))) - legs - trunk, limbs)
@@ -313,9 +309,8 @@ class _Parts:
 
     def add(self, vertex: int, neighbours: list[int]) -> None:
         """Put a vertex, lower than all before it, into the part around it, which may first be made of several."""
-        around = sorted(
-            {self.find(self.of[one]) for one in neighbours if self.of[one] >= 0}, key=lambda p: -self.rise(p, vertex)
-        )
+        parts = {self.find(self.of[one]) for one in neighbours if self.of[one] >= 0}
+        around = sorted(parts, key=lambda part: -self.rise(part, vertex))
         high = [part for part in around if self.rise(part, vertex) >= self.shortest]
         if len(high) > 1:
             home = self.open(self.tips[high[0]])

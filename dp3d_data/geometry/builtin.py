@@ -53,9 +53,8 @@ def template_in(folder: str | Path, names: Sequence[str]) -> str:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         got = ", ".join(sorted(place.name for place in folder.iterdir())[:6]) or "an empty folder"
-        raise InputMissing(
-            "no template of this category in the folder", got=got, expected=" or ".join(names), path=folder
-        )
+        what, expected = "no template of this category in the folder", " or ".join(names)
+        raise InputMissing(what, got=got, expected=expected, path=folder)
     return str(found)
 
 
@@ -95,9 +94,8 @@ def load_template(name_or_path: str | Path) -> Template:
         hint = f"did you mean {near[0]!r}?" if near else listing
         raise TemplateError("no template of that name", got=repr(text), expected=", ".join(known), hint=hint)
     if not path.is_file():
-        raise InputMissing(
-            "no such template file", got=text, expected="a built-in name or .npz, .obj, .ply, .glb", path=path
-        )
+        expected = "a built-in name or .npz, .obj, .ply, .glb"
+        raise InputMissing("no such template file", got=text, expected=expected, path=path)
     if path.suffix.lower() == ".npz":
         return Template.load(path)
     from dp3d_data.geometry.mesh_files import import_mesh

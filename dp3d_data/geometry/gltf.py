@@ -86,15 +86,13 @@ class Glb:
             return self.compressed()
         if view is None or uri is None:
             return InputCorrupt("arrays that are sparse, or nowhere in the file", hint=WHOLE, path=self.path)
-        return InputCorrupt(
-            "the arrays lie in another file", got=str(uri)[:80], expected="one .glb", hint=WHOLE, path=self.path
-        )
+        got, expected = str(uri)[:80], "one .glb"
+        return InputCorrupt("the arrays lie in another file", got=got, expected=expected, hint=WHOLE, path=self.path)
 
     def compressed(self) -> InputCorrupt:
         """The error for a compressed file."""
-        return InputCorrupt(
-            f"the mesh is compressed by {self.compression}", expected="a plain .glb", hint=WHOLE, path=self.path
-        )
+        what = f"the mesh is compressed by {self.compression}"
+        return InputCorrupt(what, expected="a plain .glb", hint=WHOLE, path=self.path)
 
 
 def _number(value: object) -> int:

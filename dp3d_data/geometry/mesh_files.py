@@ -157,10 +157,9 @@ def _check_file(path: Path) -> None:
     if size == 0:
         raise InputCorrupt("the file is empty", got="0 bytes", expected=f"a {path.suffix} mesh", path=path)
     if size > MOST_BYTES:
+        got, expected = f"{size} bytes", f"at most {MOST_BYTES}"
         hint = "decimate it to a few thousand vertices in a mesh editor"
-        raise InputCorrupt(
-            "too large for a template", got=f"{size} bytes", expected=f"at most {MOST_BYTES}", hint=hint, path=path
-        )
+        raise InputCorrupt("too large for a template", got=got, expected=expected, hint=hint, path=path)
 
 
 def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> list[str]:
@@ -247,9 +246,8 @@ def _read_ply(path: Path) -> Mesh:
     told = dict(re.findall(rb"element\s+(vertex|face)\s+(\d+)", head))
     points, triangles = (int(told.get(name, 0)) for name in (b"vertex", b"face"))
     if vertices.shape != (points, 3) or faces.shape[1:] != (3,) or len(faces) < triangles:
-        raise ValueError(
-            f"{len(vertices)} vertices and {len(faces)} faces of the {points} and {triangles} that it says"
-        )
+        has = f"{len(vertices)} vertices and {len(faces)} faces"
+        raise ValueError(f"{has} of the {points} and {triangles} that it says")
     return vertices, faces
 
 

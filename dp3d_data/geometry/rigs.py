@@ -145,9 +145,8 @@ def _skinned_surface(glb: Glb, holders: list[dict], listed: list[int], order: li
             faces.append(corners + at)
             weights.append(_primitive_weights(glb, primitive["attributes"], len(points), len(listed)))
             at += len(points)
-    welded, first, inverse = np.unique(
-        np.concatenate(parts).astype(np.float32), axis=0, return_index=True, return_inverse=True
-    )
+    points = np.concatenate(parts).astype(np.float32)
+    welded, first, inverse = np.unique(points, axis=0, return_index=True, return_inverse=True)
     corners = inverse.ravel()[np.concatenate(faces)]
     whole = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
     mixed = np.concatenate(weights)[first][:, [listed.index(node) for node in order]]
@@ -215,9 +214,7 @@ def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def _sampled(times: np.ndarray, keys: np.ndarray, values: np.ndarray, turn: bool, how: str | None) -> np.ndarray:
     """Linear between keys (normalised, the short way round, for quaternions); spline tangents are ignored."""
-    right = (
-        np.clip(np.searchsorted(keys, times), 1, max(len(keys) - 1, 1)) if len(keys) > 1 else np.zeros(len(times), int)
-    )
+    right = np.clip(np.searchsorted(keys, times), min(1, len(keys) - 1), len(keys) - 1)
     left = np.maximum(right - 1, 0)
     share = np.clip((times - keys[left]) / np.maximum(keys[right] - keys[left], 1e-9), 0, 1)[:, None]
     if how == "STEP":

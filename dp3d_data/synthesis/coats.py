@@ -197,14 +197,12 @@ def _marked(coat, body: BodyMap, points, places, blur, lightness, darkness) -> t
         lightness = np.maximum(lightness, _step(tips - 1 + size["socks"] + ragged, 8.0))
     if "chest" in size:
         low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < body.nose[2] - 0.1)
-        lightness = np.maximum(
-            lightness, _step(low * (np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged), 12.0) * (low > 0)
-        )
+        inside = np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged
+        lightness = np.maximum(lightness, _step(low * inside, 12.0) * (low > 0))
     if "blaze" in size:
         middle = 0.03 * size["blaze"] - np.abs(points[:, 1]) + 0.05 * ragged
-        lightness = np.maximum(
-            lightness, _step(middle, 150.0) * np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1)
-        )
+        front = np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1)
+        lightness = np.maximum(lightness, _step(middle, 150.0) * front)
     if "mask" in size:
         darkness = np.maximum(darkness, _step(face - 0.9 + 0.7 * size["mask"] + ragged, 6.0))
     if "ears" in size:
@@ -243,9 +241,8 @@ def _strands(coat: Coat, points: np.ndarray) -> np.ndarray:
     """Fine streaks that run backward and down the body."""
     along, across = 0.7 * points[:, 0] + 0.5 * points[:, 2], 0.7 * points[:, 2] - 0.5 * points[:, 0]
     turned = np.stack([along, points[:, 1], across], axis=1)
-    return 0.6 * coat.noise(turned, np.array([22.0, 90.0, 90.0])) + 0.4 * coat.noise(
-        turned + 3, np.array([45.0, 170.0, 170.0])
-    )
+    coarse, fine = np.array([22.0, 90.0, 90.0]), np.array([45.0, 170.0, 170.0])
+    return 0.6 * coat.noise(turned, coarse) + 0.4 * coat.noise(turned + 3, fine)
 
 
 def _skin(colour: np.ndarray, body: BodyMap, points: np.ndarray) -> np.ndarray:

@@ -56,9 +56,8 @@ def place_light(place: Panorama, turned: Float[np.ndarray, "3 3"], view: Float[n
     """The light of a panorama whose axes `turned` brings to the camera's."""
     frame = np.eye(4)
     frame[:3, :3] = turned
-    return Light(
-        turned @ place.sun, place.sun_colour, frame @ place.ambient @ frame.T, view @ np.array([0.0, 0, 1]), 1 / GAMMA
-    )
+    ambient, up = frame @ place.ambient @ frame.T, view @ np.array([0.0, 0, 1])
+    return Light(turned @ place.sun, place.sun_colour, ambient, up, 1 / GAMMA)
 
 
 def vertex_shading(
@@ -70,13 +69,8 @@ def vertex_shading(
     starts = points + lift * normals
     lit = ~scene.blocked(starts, light.sun)
     openness = np.zeros(len(points), dtype=np.float32)
-    directions = (
-        light.up,
-        light.up + TOWARD,
-        0.6 * light.up + np.array([1, 0, 0]),
-        0.6 * light.up - np.array([1, 0, 0]),
-    )
-    for direction in directions:
+    right = np.array([1, 0, 0])
+    for direction in (light.up, light.up + TOWARD, 0.6 * light.up + right, 0.6 * light.up - right):
         facing = np.clip(normals @ direction / np.linalg.norm(direction) + 0.6, 0, 1)
         openness += 0.25 * np.where(scene.blocked(starts, direction), 0.35, 1.0) * (0.5 + 0.5 * facing)
     return np.column_stack([normals, lit, openness]).astype(np.float32)
@@ -136,9 +130,8 @@ def panorama_paths(folder: str) -> tuple[Path, ...]:
         try:
             import OpenEXR  # noqa: F401
         except ImportError as error:
-            raise DependencyMissing(
-                "panoramas in EXR need OpenEXR", got=error, hint="pip install 'dp3d[synth]'"
-            ) from error
+            hint = "pip install 'dp3d[synth]'"
+            raise DependencyMissing("panoramas in EXR need OpenEXR", got=error, hint=hint) from error
     return paths
 
 
@@ -153,9 +146,8 @@ def panorama(path: Path) -> Panorama | None:
     if width > WIDEST:
         factor = -(-width // WIDEST)
         rows, columns = height // factor, width // factor
-        picture = (
-            picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
-        )
+        blocks = picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
+        picture = blocks.mean(axis=(1, 3))
     return _lit(np.clip(np.nan_to_num(picture, posinf=6e4), 0, 6e4))
 
 
@@ -242,9 +234,8 @@ def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarr
     picture = blurred(_enlarged(picture, size), size / 256 * rng.uniform(0.4, 4))
     if rng.random() < 0.6:  # the ground near the animal is in focus
         ground = _enlarged(np.clip(-5 * rays[:, :, 2:], 0, 1), size)
-        fine = pixel_octaves(
-            rng, size, size, size / rng.uniform(5, 16), 3, fade=0.9, aspect=rng.choice([0.5, 1.0, 2.0])
-        )
+        cells, aspect = size / rng.uniform(5, 16), rng.choice([0.5, 1.0, 2.0])
+        fine = pixel_octaves(rng, size, size, cells, 3, fade=0.9, aspect=aspect)
         picture = np.clip(picture * (1 + rng.uniform(0.05, 0.3) * ground * fine[:, :, None]), 0, 1)
     return picture.astype(np.float32)
 
@@ -252,9 +243,8 @@ def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarr
 def _enlarged(picture: Float[np.ndarray, "s s C"], size: int) -> Float[np.ndarray, "S S C"]:
     """Values 0..1 of a small square image, smoothly at another size."""
     bands = [Image.fromarray(band.astype(np.float32)) for band in np.moveaxis(picture, 2, 0)]
-    return np.stack(
-        [np.clip(np.asarray(band.resize((size, size), Image.Resampling.BICUBIC)), 0, 1) for band in bands], axis=2
-    )
+    large = [np.asarray(band.resize((size, size), Image.Resampling.BICUBIC)) for band in bands]
+    return np.clip(np.stack(large, axis=2), 0, 1)
 
 
 def _looked_up(picture: Float[np.ndarray, "H W 3"], rays: Float[np.ndarray, "S S 3"]) -> Float[np.ndarray, "S S 3"]:

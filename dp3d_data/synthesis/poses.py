@@ -184,12 +184,12 @@ def _lie(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
         for part in LUMBAR:
             angles.add(f"{part}_bend", side * rng.uniform(0.25, 0.37))
         angles.add("C_5_bend", -side * 0.5)
-    roll = {
+    rolls = {
         "sphinx": rng.normal(0, 0.12),
         "side": side * rng.uniform(1.2, 1.6),
         "curled": side * rng.uniform(0.3, 1.3),
-    }[str(how)]
-    return rng.normal(0, 0.06), roll
+    }
+    return rng.normal(0, 0.06), rolls[str(how)]
 
 
 def _bow(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:

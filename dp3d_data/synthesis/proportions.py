@@ -46,9 +46,8 @@ def joint_roles(skeleton: Skeleton) -> tuple[str, ...]:
 def role_weights(skeleton: Skeleton) -> dict[str, Float[np.ndarray, "K"]]:
     """How far each vertex belongs to each role, 0..1; zero for roles that the skeleton has not."""
     weights, roles = np.asarray(skeleton.weights, dtype=np.float64), np.array(joint_roles(skeleton))
-    return defaultdict(
-        lambda: np.zeros(len(weights)), {role: weights[:, roles == role].sum(axis=1) for role in set(roles.tolist())}
-    )
+    known = {role: weights[:, roles == role].sum(axis=1) for role in set(roles.tolist())}
+    return defaultdict(lambda: np.zeros(len(weights)), known)
 
 
 EYES = 0.5  # of the head's length, from the nose: where the muzzle begins

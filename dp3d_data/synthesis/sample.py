@@ -184,9 +184,8 @@ class World:
         own = replace(self.template, vertices=featured(self.template, proportions).astype(np.float32))
         coat = random_coat(rng)
         coat = replace(coat, strands=coat.strands + 5 * proportions.fluff)  # long hair shows its strands
-        return Identity(
-            proportions, own, joint_scales(self.template.require_skeleton(), proportions), coat, SolidNoise(rng)
-        )
+        scales = joint_scales(self.template.require_skeleton(), proportions)
+        return Identity(proportions, own, scales, coat, SolidNoise(rng))
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
@@ -195,11 +194,10 @@ class World:
         """Pose the animal, look at it from somewhere."""
         faces, config = self.template.faces, self.config
         view, toward = random_view(rng)
-        pose = random_pose(
-            rng, self.template.require_skeleton(), identity.proportions, self.kinds, config.bending, toward
-        )
+        skeleton, proportions = self.template.require_skeleton(), identity.proportions
+        pose = random_pose(rng, skeleton, proportions, self.kinds, config.bending, toward)
         posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
-        posed = fur_offset(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
+        posed = fur_offset(self.template, posed, vertex_normals(posed, faces), proportions, identity.lumps)
         rotation = view @ pose.stance
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2

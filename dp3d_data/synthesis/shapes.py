@@ -108,9 +108,8 @@ def _limbs(draw, rng: np.random.Generator, extent: float, centre: np.ndarray, co
         width = max(int(extent * rng.uniform(0.05, 0.25)), 1)
         draw.line([tuple(map(float, start)), tuple(map(float, end))], fill=255, width=width)
         for x, y in (start, end):
-            draw.ellipse(
-                [float(x - width / 2), float(y - width / 2), float(x + width / 2), float(y + width / 2)], fill=255
-            )
+            low, high = np.array([x, y]) - width / 2, np.array([x, y]) + width / 2
+            draw.ellipse([*low.tolist(), *high.tolist()], fill=255)
 
 
 def _beast(draw, rng: np.random.Generator, extent: float, centre: np.ndarray) -> None:
