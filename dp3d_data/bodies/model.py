@@ -14,6 +14,7 @@ from dp3d_data.geometry.template import Template, make_template
 from dp3d_data.unpickling import read_pickle
 
 KINDS = ("smpl", "smal")
+NUMBERS = ("template", "shape_basis", "pose_basis", "joint_regressor", "weights", "scale_basis")
 # What the dogs' limb scales move: name, joints of the 35-joint SMAL dog, axes of the model frame (x along the body, z
 # up). WLDO's six and BITE's seventh.
 _LEGS = (*range(7, 15), *range(17, 25))
@@ -55,7 +56,7 @@ class BodyModel:
     scale_basis: Float[np.ndarray, "J 3 L"] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("template", "shape_basis", "pose_basis", "joint_regressor", "weights", "scale_basis"):
+        for name in NUMBERS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
         for name in ("faces", "parents"):
@@ -147,7 +148,7 @@ def _check_values(model: BodyModel) -> None:
     if len(model.faces) and not 0 <= model.faces.min() <= model.faces.max() < model.num_vertices:
         got = f"{model.faces.min()} to {model.faces.max()}"
         raise ShapeError("a face names no vertex", got=got, expected=model.num_vertices)
-    for name in ("template", "shape_basis", "pose_basis", "joint_regressor", "weights", "scale_basis"):
+    for name in NUMBERS:
         value = getattr(model, name)
         if value is not None and not np.isfinite(value).all():
             raise ShapeError(f"a body model's {name} holds NaN or infinity")

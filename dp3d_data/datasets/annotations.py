@@ -97,31 +97,21 @@ def in_words(error: Exception) -> str:
     return f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
-def box_of(values: Any) -> Box:
-    """Four numbers as the corners of a box.
+def box_of(values: Any, *, sized: bool = False) -> Box:
+    """Four numbers as the corners of a box: x0, y0, x1, y1, or x, y, width, height where it is `sized`.
 
     Raises:
-        InputCorrupt: not four finite numbers, or corners in another order.
+        InputCorrupt: not four finite numbers, corners in another order, or no width or height.
     """
-    return _box(values, "x0 < x1 and y0 < y1, in image pixels")
-
-
-def corners(bbox: Any) -> Box:
-    """x, y, width, height to x0, y0, x1, y1.
-
-    Raises:
-        InputCorrupt: not four finite numbers, or no width or height.
-    """
-    return _box(bbox, "x, y, width and height in image pixels, the last two above 0", sized=True)
-
-
-def _box(values: Any, expected: str, sized: bool = False) -> Box:
     with suppress(TypeError, ValueError, OverflowError):
         x0, y0, x1, y1 = _numbers(values)
         if sized:
             x1, y1 = x0 + x1, y0 + y1
         if all(map(math.isfinite, (x0, y0, x1, y1))) and x0 < x1 and y0 < y1:
             return x0, y0, x1, y1
+    expected = "x0 < x1 and y0 < y1, in image pixels"
+    if sized:
+        expected = "x, y, width and height in image pixels, the last two above 0"
     raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected)
 
 

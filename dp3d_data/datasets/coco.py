@@ -17,7 +17,7 @@ from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import (
     MALFORMED,
     Annotations,
-    corners,
+    box_of,
     in_words,
     keypoints_of,
     segmentation_mask,
@@ -154,7 +154,7 @@ def _add(image: Annotations, note: Any, place: int, masks: bool, by_category: bo
             key_of(note["category_id"])
         mask = segmentation_mask(note.get("segmentation"), image.size) if masks else None
         named = keypoints_of(note.get("keypoints") or ())
-        return GivenObject(corners(note["bbox"]), None if own is None else key_of(own), mask, named)
+        return GivenObject(box_of(note["bbox"], sized=True), None if own is None else key_of(own), mask, named)
 
     image.add(name, make)
 

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
-from dp3d_data.datasets.annotations import MALFORMED, corners, instance_of, reading
+from dp3d_data.datasets.annotations import MALFORMED, box_of, instance_of, reading
 from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
 from dp3d_data.datasets.locations import find_image, read_json, require_images, require_tree
@@ -95,7 +95,7 @@ class IuvResults(Dataset):
 
 def _result(name: str, entry: Mapping[str, Any], index: ChartIndex) -> ReadyInstance:
     with reading(f"result {name}: not a result", RESULTS):
-        box, score = corners(entry["bbox"]), finite(entry.get("score", 1.0))
+        box, score = box_of(entry["bbox"], sized=True), finite(entry.get("score", 1.0))
         channels, height, width = (int(value) for value in entry["uv_shape"])
         data = from_text(entry["uv_data"])
     if channels != 3:

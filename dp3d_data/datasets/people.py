@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, reading
+from dp3d_data.datasets.annotations import MALFORMED, Annotations, box_of, reading
 from dp3d_data.datasets.fits import (
     Fit,
     FitCamera,
@@ -120,7 +120,7 @@ def notes_and_images(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def _marked_person(note: dict[str, Any]) -> GivenObject:
-    return GivenObject(corners(note["bbox"]), str(note["id"]))
+    return GivenObject(box_of(note["bbox"], sized=True), str(note["id"]))
 
 
 def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailure]:

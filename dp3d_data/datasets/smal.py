@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import corners, reading, size_of_image
+from dp3d_data.datasets.annotations import box_of, reading, size_of_image
 from dp3d_data.datasets.fits import (
     LIMBS,
     SMAL_BETAS,
@@ -173,7 +173,7 @@ def _animal(fields: dict[str, Any], path: Path, focal: Any, **names: Any) -> Fit
         split=path.stem if path.stem in SPLITS else None,
         body="smal",
         camera=_animal_camera(fields, one_number("flength", focal), numbers["translation"], size),
-        box=None if fields.get("bbox") is None else corners(fields["bbox"]),
+        box=None if fields.get("bbox") is None else box_of(fields["bbox"], sized=True),
         mask_path=existing(below(path.parent, str(fields["mask_path"]))) if fields.get("mask_path") else None,
     )
 

@@ -13,7 +13,6 @@ from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import (
     Annotations,
     box_of,
-    corners,
     in_words,
     keypoints_of,
     reading,
@@ -229,7 +228,7 @@ def _entry(entry: Any, number: int, masks: bool) -> Annotations:
         if not entry["img_path"]:
             raise KeyError("img_path")
         mask = segmentation_mask({"counts": entry["seg"]}, found.size) if masks else None  # run lengths as COCO's text
-        return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=keypoints_of(entry["joints"]))
+        return GivenObject(box_of(entry["img_bbox"], sized=True), mask=mask, keypoints=keypoints_of(entry["joints"]))
 
     found.add(f"entry {number}", make)
     return found

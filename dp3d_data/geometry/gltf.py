@@ -119,7 +119,11 @@ def read_glb(path: str | Path) -> Glb:
         document = parse_json(data[20 : 20 + length])
         if not isinstance(document, dict):
             raise ValueError(f"a {type(document).__name__} as its document")
-        glb = Glb(document, _binary_chunk(data[20 + length :]), path)
+        rest = data[20 + length :]  # the chunk that follows, where one does
+        size, kind = struct.unpack_from("<I4s", rest) if rest else (0, b"BIN\0")
+        if kind != b"BIN\0":
+            raise ValueError(f"a chunk {kind!r} where the arrays should be")
+        glb = Glb(document, rest[8 : 8 + size], path)
     except DAMAGE as error:
         raise InputCorrupt("not a binary glTF 2 file", got=error, expected="a .glb file", path=path) from error
     try:
@@ -130,16 +134,6 @@ def read_glb(path: str | Path) -> Glb:
         got = f"{type(error).__name__}: {error}"
         raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
     return glb
-
-
-def _binary_chunk(rest: bytes) -> bytes:
-    """The content of the chunk that follows the document; empty where none does."""
-    if not rest:
-        return b""
-    size, kind = struct.unpack_from("<I4s", rest)
-    if kind != b"BIN\0":
-        raise ValueError(f"a chunk {kind!r} where the arrays should be")
-    return rest[8 : 8 + size]
 
 
 def _check_document(glb: Glb) -> None:
