@@ -341,8 +341,14 @@ def category_ids(
         UsageError: the file has no such category; names the near match.
         InputCorrupt: a category without id or name, or an id that means another category too.
     """
-    if not categories:
-        return _unnamed(word, path, tags)
+    if not categories:  # the word where it is an id, all annotations where there is but one
+        if word.isdecimal():
+            return {word}
+        found = {key_of(tag) for tag in tags if tag is not None}
+        if len(found) > 1:
+            got, hint = f"category ids {', '.join(sorted(found)[:5])}", "choose one: --set category_in_file=ID"
+            raise UsageError("the annotations do not name their categories", got=got, hint=hint, path=path)
+        return None
     by_name, by_synonym, names = _categories(categories, path)
     ids = by_name.get(_plain(word)) or by_synonym.get(_plain(word)) or {key for key in (word, other) if key in names}
     shared = [key for key in ids if len(names[key]) > 1]
@@ -372,17 +378,6 @@ def _categories(categories: Any, path: Path) -> tuple[dict[str, set[str]], dict[
     except MALFORMED as error:
         raise InputCorrupt("not COCO's json: a category", got=in_words(error), expected=EXPECTED, path=path) from error
     return by_name, by_synonym, names
-
-
-def _unnamed(word: str, path: Path, tags: Sequence[Any]) -> set[str] | None:
-    """The ids of a file without names of categories: the word where it is an id, all where there is but one."""
-    if word.isdecimal():
-        return {word}
-    found = {key_of(tag) for tag in tags if tag is not None}
-    if len(found) > 1:
-        got, hint = f"category ids {', '.join(sorted(found)[:5])}", "choose one: --set category_in_file=ID"
-        raise UsageError("the annotations do not name their categories", got=got, hint=hint, path=path)
-    return None
 
 
 def key_of(value: Any) -> str:

@@ -40,7 +40,6 @@ class Dump(Dataset):
     model = "dump"
 
     def records(self) -> list[ImageRecord]:
-        """Every image of the dump, in its order."""
         entries = read_dump(self.path(EXPECTED))
         if not entries:
             raise NothingToDo("no image in this dump", path=self.options.path)

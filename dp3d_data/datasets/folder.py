@@ -48,11 +48,9 @@ class Folder(Dataset):
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The files, patterns, folders and addresses that were given."""
         return (*self.options.images, self.options.path) if self.options.path else self.options.images
 
     def records(self) -> list[ImageRecord]:
-        """Every image once."""
         found = self._look()
         if not found:
             where = ", ".join(map(str, self.entries)) or "nothing"
@@ -101,7 +99,6 @@ class Samples(Folder):
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """Their folder."""
         return (str(Path(__file__).parent / "samples"),)
 
 

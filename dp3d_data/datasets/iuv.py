@@ -44,7 +44,6 @@ class IuvResults(Dataset):
     model = "iuv-results"
 
     def records(self) -> list[ImageRecord]:
-        """Every image that has a result, in the order of the file."""
         self.require_charts()
         path = self.path(RESULTS)
         results = self.results()
@@ -117,7 +116,6 @@ class IuvImages(Dataset):
     model = "iuv-images"
 
     def records(self) -> list[ImageRecord]:
-        """Every IUV image by path."""
         self.require_charts()
         return [record for record, _ in self.pairs()]
 

@@ -47,7 +47,6 @@ class KeypointArrays(Dataset):
     model = "given"
 
     def records(self) -> list[ImageRecord]:
-        """The images in the order of the files' names and rows."""
         root = self.root(EXPECTED)
         folder = root if root.is_dir() else root.parent
         folders = [*self.options.images, str(folder)]

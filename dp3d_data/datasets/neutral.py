@@ -31,7 +31,6 @@ class Neutral(Dataset):
     name = "neutral"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit: files by name, then as the file has them; one with wrong fields is a failure."""
         root = self.root(EXPECTED)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         require_tree(paths, root, EXPECTED, HINT)

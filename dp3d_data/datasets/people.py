@@ -66,7 +66,6 @@ class Human36M(Dataset):
     name = "human36m"
 
     def records(self) -> list[ImageRecord]:
-        """Every frame by path."""
         root = self.root(H36M_IMAGES)
         folder = subfolder(root, "images")
         names = names_below(folder)
@@ -180,7 +179,6 @@ class ThreeDPW(Dataset):
     name = "3dpw"
 
     def records(self) -> list[ImageRecord]:
-        """Every image by sequence and frame."""
         root = self.root(THREEDPW)
         folder = subfolder(root, "imageFiles")
         names = [name for name in names_below(folder) if name.count("/") == 1]
@@ -267,14 +265,12 @@ class Up3d(Dataset):
     name = "up3d"
 
     def records(self) -> list[ImageRecord]:
-        """Every NNNNN_image.png by name."""
         folder = subfolder(self.root(UP3D_IMAGES), "up-3d")
         names, splits = sorted(path.name for path in folder.glob(f"*{IMAGE_ENDING}")), official_splits(folder)
         require_tree(names, folder, UP3D_IMAGES, UP3D_HINT, "no UP-3D here")
         return [ImageRecord(name, str(folder / name), self.name, group=name, split=splits.get(name)) for name in names]
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit in the order of the files' names; one whose pickle, image or crop cannot be read is a failure."""
         folder = subfolder(self.root(UP3D_FITS), "up-3d")
         paths = sorted(folder.glob(f"*{FIT_ENDING}"))
         require_tree(paths, folder, UP3D_FITS, UP3D_HINT)

@@ -52,7 +52,6 @@ class Smalify(Dataset):
     name = "smalify"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every image in the order of the names; one whose pickle cannot be read is a failure."""
         root = self.root(SMALIFY)
         paths = sorted(root.rglob(LAST), key=lambda path: path.parts)
         require_tree(paths, root, SMALIFY, SMALIFY_HINT)
@@ -89,7 +88,6 @@ class Wldo(Dataset):
     name = "wldo"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every file in the order of the names; one that cannot be read is a failure."""
         root = self.root(WLDO)
         paths = sorted(path for path in root.glob("*.npz") if path.name != SUMMARY)
         require_tree(paths, root, WLDO, WLDO_HINT)
@@ -140,7 +138,6 @@ class Animal3D(Dataset):
     name = "animal3d"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every animal: files by name, then as the file has them; one with missing or strange fields is a failure."""
         root = self.root(ANIMAL3D)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         contents = {path: read_json(path, ANIMAL3D, ANIMAL3D_HINT) for path in paths}
@@ -250,7 +247,6 @@ class PosedMesh(Dataset):
     name = "posed-mesh"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every surface in the order of the names, of BITE's steps the last; one that cannot be read is a failure."""
         root = self.root(POSED_MESH)
         last: dict[str, Path] = {}
         for path in sorted(root.rglob("*.obj")):

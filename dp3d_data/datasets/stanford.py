@@ -72,7 +72,6 @@ class StanfordDogs(Dataset):
     name = "stanford-dogs"
 
     def records(self) -> list[ImageRecord]:
-        """Every image below the folder of images, by path."""
         root = self.root(IMAGES)
         folder = images_folder(root)
         names = [name for name in names_below(folder) if name.count("/") == 1]
@@ -84,7 +83,6 @@ class StanfordDogs(Dataset):
         return [_annotations(notes / Path(record.image_id).with_suffix("")).of(record) for record in records]
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit in the order of the photographs' names."""
         root = self.root(FITS)
         below = [path for path in (root / "fits").rglob("*") if path.suffix in ENDINGS]
         paths = sorted((_image_of(path.relative_to(root / "fits")), path) for path in below)
@@ -193,7 +191,6 @@ class StanfordExtra(Dataset):
     name = "stanford-extra"
 
     def records(self) -> list[ImageRecord]:
-        """The photographs in the order of the json, each with its dogs."""
         path = self.path(EXTRA)
         entries = read_json(path, EXTRA, EXTRA_HINT)
         if not isinstance(entries, list):

@@ -224,8 +224,12 @@ def _random_ears(rng: np.random.Generator, strength: float) -> dict[str, float]:
     return {"floppy": strength * float(floppy), "ear_crease": float(crease), "ear_forward": float(forward)}
 
 
-def bone_directions(skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
-    """The unit direction of each joint's segment, template frame: to its children, at tips from its parent."""
+def joint_scales(skeleton: Skeleton, proportions: Proportions) -> Float[np.ndarray, "J 3"]:
+    """The scales of every joint along its rest axes, for pose_vertices.
+
+    A trunk and a head lie along the body (x of the template); the other parts along their bones: to the joint's
+    children, at tips from its parent.
+    """
     heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
     directions = np.zeros_like(heads)
     for joint, parent in enumerate(skeleton.parents):
@@ -234,15 +238,7 @@ def bone_directions(skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
     for joint, parent in enumerate(skeleton.parents):
         if np.linalg.norm(directions[joint]) < 1e-6 and parent >= 0:
             directions[joint] = heads[joint] - heads[parent]
-    return directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
-
-
-def joint_scales(skeleton: Skeleton, proportions: Proportions) -> Float[np.ndarray, "J 3"]:
-    """The scales of every joint along its rest axes, for pose_vertices.
-
-    A trunk and a head lie along the body (x of the template); the other parts along their bones.
-    """
-    directions = bone_directions(skeleton)
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
     scales = np.ones((skeleton.num_joints, 3))
     for joint, role in enumerate(joint_roles(skeleton)):
         along, across = proportions.parts.get(role, (1.0, 1.0))
