@@ -18,16 +18,19 @@ from dp3d_data.datasets.fits import Fit, FitCamera
 from dp3d_data.errors import InputCorrupt, ShapeError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.mesh_files import read_mesh
-from dp3d_data.geometry.projection import (
+from dp3d_data.geometry.symmetry import mirrored_vertices
+from dp3d_data.geometry.visibility import (
     hide_share,
+    inside_mask,
     move_keypoints,
     project_orthographic,
     project_perspective,
     to_camera,
+    vertex_areas,
+    visible_fraction,
+    visible_vertices,
     weak_scale,
 )
-from dp3d_data.geometry.symmetry import mirrored_vertices
-from dp3d_data.geometry.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
 from dp3d_data.records import Box, VertexView
 from dp3d_data.shards.instances import Truth, orthographic_camera, perspective_camera
 from pipelines.settings import ProjectConfig

@@ -21,8 +21,8 @@ from dp3d_data.datasets.images import open_image, read_image
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError, WorkerLost
 from dp3d_data.files import require_no_pointer
 from dp3d_data.geometry import Template
-from dp3d_data.geometry.projection import lower_half
 from dp3d_data.geometry.subsets import farthest_vertices, read_subset
+from dp3d_data.geometry.visibility import lower_half
 from dp3d_data.records import ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards.instances import ImageInfo, instance_row

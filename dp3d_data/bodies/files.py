@@ -93,7 +93,12 @@ def load_body_model(name_or_path: str | Path) -> BodyModel:
             expected = ", ".join(imported_bodies()) or "none is imported yet"
             raise InputMissing("no body model of that name", got=path.name, expected=expected, hint=offered(path.name))
         path = named
-    if not _is_ours(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            ours = "dp3d_body.npy" in archive.namelist()
+    except DAMAGE:
+        ours = False
+    if not ours:
         return import_body_model(path)
     model = _read_ours(path)
     _check_claims(path, model.name, model)
@@ -131,10 +136,8 @@ def import_body_model(
     except InputCorrupt:
         raise
     except (ShapeError, ValueError, TypeError, IndexError, OverflowError) as error:
-        got = str(error).replace("\n  ", "; ")
-        raise InputCorrupt(
-            "not a usable body model", got=got, expected=f"arrays {', '.join(KEYS)}", path=path
-        ) from error
+        got, expected = str(error).replace("\n  ", "; "), f"arrays {', '.join(KEYS)}"
+        raise InputCorrupt("not a usable body model", got=got, expected=expected, path=path) from error
 
 
 def save_body_model(model: BodyModel, path: str | Path) -> Path:
@@ -165,17 +168,10 @@ def _letters(name: str) -> str:
 
 
 def _check_claims(path: Path, name: str, model: BodyModel) -> None:
-    """Refuse a dog model whose file, name and content are not of one and the same publication.
-
-    Raises:
-        InputCorrupt: two of them say different things.
-    """
-    of_betas = (
-        {one.betas: one for one in DOGS}
-        if (model.num_vertices, model.num_joints) == (SMAL_VERTICES, DOG_JOINTS)
-        else {}
-    )
-    says = {"file": claimed(path.name), "name": claimed(name), "content": of_betas.get(model.num_betas)}
+    """Refuse a dog model whose file, name and content are not of one and the same publication."""
+    says = {"file": claimed(path.name), "name": claimed(name)}
+    if (model.num_vertices, model.num_joints) == (SMAL_VERTICES, DOG_JOINTS):
+        says["content"] = {one.betas: one for one in DOGS}.get(model.num_betas)
     if len({one.what for one in says.values() if one is not None}) > 1:
         got = ", ".join(f"by its {word} {one.what}" for word, one in says.items() if one is not None)
         wanted = says["name"] or says["file"] or BITE
@@ -184,7 +180,6 @@ def _check_claims(path: Path, name: str, model: BodyModel) -> None:
 
 
 def _content(path: Path) -> Mapping[str, Any]:
-    """The named arrays of a published file."""
     if path.suffix.lower() == ".npz":
         content = read_arrays(path, (*KEYS, "posedirs"), "not an .npz of a body model")
     else:
@@ -193,15 +188,13 @@ def _content(path: Path) -> Mapping[str, Any]:
         except UnsafePickle:
             raise
         except CheckpointError as error:
-            raise InputCorrupt(
-                error.what, got=error.got, expected="a .pkl or .npz of a body model", path=path
-            ) from error
+            expected = "a .pkl or .npz of a body model"
+            raise InputCorrupt(error.what, got=error.got, expected=expected, path=path) from error
     missing = [key for key in KEYS if not isinstance(content, dict) or not isinstance(content.get(key), np.ndarray)]
     if missing:
         got = ", ".join(map(str, content))[:200] if isinstance(content, dict) else type(content).__name__
-        raise InputCorrupt(
-            f"no body model: it has no {', '.join(missing)}", got=got, expected=", ".join(KEYS), path=path
-        )
+        what = f"no body model: it has no {', '.join(missing)}"
+        raise InputCorrupt(what, got=got, expected=", ".join(KEYS), path=path)
     return content
 
 
@@ -236,24 +229,15 @@ def _parents(table: np.ndarray) -> Int[np.ndarray, "J"]:
     return np.array([place.get(int(parent), -1) for parent in table[0]], dtype=np.int32)
 
 
-def _is_ours(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "dp3d_body.npy" in archive.namelist()
-    except DAMAGE:
-        return False
-
-
 def _read_ours(path: Path) -> BodyModel:
     arrays = read_arrays(path, ("dp3d_body", *(field.name for field in fields(BodyModel))), "a damaged body model")
     try:
         if int(arrays.pop("dp3d_body")) != FORMAT:
             raise ValueError(f"of another format than {FORMAT}")
-        name, kind = str(arrays.pop("name")), str(arrays.pop("kind"))
-        names = arrays.pop("scale_joints", None)
-        scale_joints = None if names is None else tuple(names.tolist())
-        return BodyModel(
-            name=name, kind=kind, pose_basis=arrays.pop("pose_basis", None), scale_joints=scale_joints, **arrays
-        )
+        known: dict[str, Any] = {"pose_basis": None} | arrays
+        known |= {name: known[name].item() for name in ("name", "kind")}
+        if "scale_joints" in known:
+            known["scale_joints"] = tuple(known["scale_joints"].tolist())
+        return BodyModel(**known)
     except (KeyError, TypeError, ValueError) as error:
         raise InputCorrupt("a damaged body model", got=str(error).splitlines()[0], path=path) from error

@@ -1,7 +1,4 @@
-"""A body model: a surface that betas shape, joints pose by linear blend skinning; and the families that fitters change.
-
-SMAL).
-"""
+"""A body model: a surface that betas shape and joints pose by linear blend skinning; families and mirrors of it."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from dp3d_data.geometry.template import Template, make_template
 from dp3d_data.unpickling import read_pickle
 
 KINDS = ("smpl", "smal")
+NUMBERS = ("template", "shape_basis", "pose_basis", "joint_regressor", "weights", "scale_basis")
 # What the dogs' limb scales move: name, joints of the 35-joint SMAL dog, axes of the model frame (x along the body, z
 # up). WLDO's six and BITE's seventh.
 _LEGS = (*range(7, 15), *range(17, 25))
@@ -58,7 +56,7 @@ class BodyModel:
     scale_basis: Float[np.ndarray, "J 3 L"] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("template", "shape_basis", "pose_basis", "joint_regressor", "weights", "scale_basis"):
+        for name in NUMBERS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
         for name in ("faces", "parents"):
@@ -143,20 +141,14 @@ def _check_values(model: BodyModel) -> None:
     parents = model.parents
     if model.kind not in KINDS:
         raise ShapeError("no such kind of body model", got=repr(model.kind), expected=" or ".join(KINDS))
-    if (
-        not len(parents)
-        or parents[0] != -1
-        or (parents[1:] < 0).any()
-        or (parents[1:] >= np.arange(1, len(parents))).any()
-    ):
-        raise ShapeError(
-            "the joints are no tree", got=parents.tolist(), expected="-1 for joint 0, then parents before children"
-        )
+    later = parents[1:]
+    if not len(parents) or parents[0] != -1 or not ((later >= 0) & (later < np.arange(1, len(parents)))).all():
+        expected = "-1 for joint 0, then parents before children"
+        raise ShapeError("the joints are no tree", got=parents.tolist(), expected=expected)
     if len(model.faces) and not 0 <= model.faces.min() <= model.faces.max() < model.num_vertices:
-        raise ShapeError(
-            "a face names no vertex", got=f"{model.faces.min()} to {model.faces.max()}", expected=model.num_vertices
-        )
-    for name in ("template", "shape_basis", "pose_basis", "joint_regressor", "weights", "scale_basis"):
+        got = f"{model.faces.min()} to {model.faces.max()}"
+        raise ShapeError("a face names no vertex", got=got, expected=model.num_vertices)
+    for name in NUMBERS:
         value = getattr(model, name)
         if value is not None and not np.isfinite(value).all():
             raise ShapeError(f"a body model's {name} holds NaN or infinity")
@@ -185,10 +177,9 @@ def family_model(model: BodyModel, path: str | Path, family: int) -> BodyModel:
         got = ", ".join(map(str, content))[:200] if isinstance(content, dict) else type(content).__name__
         raise InputCorrupt("no families of shapes", got=got, expected=f"{MEANS} [families, betas]", path=path)
     if not 0 <= family < len(means) or means.shape[1] > model.num_betas:
+        got = f"family {family} of {means.shape[1]} betas"
         expected = f"family 0 to {len(means) - 1} of at most {model.num_betas} betas"
-        raise ShapeError(
-            "a family that does not fit the model", got=f"family {family} of {means.shape[1]} betas", expected=expected
-        )
+        raise ShapeError("a family that does not fit the model", got=got, expected=expected)
     return replace(model, template=model.template + model.shape_basis[..., : means.shape[1]] @ means[family])
 
 

@@ -76,13 +76,17 @@ def pose_body(
         ShapeError: arrays that do not fit the model or each other.
     """
     body = body_tensors(model, device, dtype) if isinstance(model, BodyModel) else model
-    rotations = _rotations(body, pose)
-    count, joints = rotations.shape[:2]
+    joints = len(body.parents)
+    rotations = torch.as_tensor(pose, dtype=body.template.dtype, device=body.template.device)
+    if tuple(rotations.shape[1:]) not in ((joints, 3), (joints, 3, 3)):
+        expected = f"[N, {joints}, 3] axis-angle or [N, {joints}, 3, 3] rotations"
+        raise ShapeError("pose of another shape", got=tuple(rotations.shape), expected=expected)
+    rotations = rotations if rotations.ndim == 4 else roma.rotvec_to_rotmat(rotations)
+    count = len(rotations)
     shape = _given(body, betas, (count, None), "betas")
     if shape is not None and shape.shape[1] > len(body.shape_basis):
-        raise ShapeError(
-            "more betas than the model has", got=shape.shape[1], expected=f"at most {len(body.shape_basis)}"
-        )
+        expected = f"at most {len(body.shape_basis)}"
+        raise ShapeError("more betas than the model has", got=shape.shape[1], expected=expected)
     scales = _given(body, joint_scales, (count, joints, 3), "joint_scales")
     surface, places = _shaped(body, shape, count)
     if body.pose_basis is not None:
@@ -101,15 +105,6 @@ def _given(body: BodyTensors, value: Any, shape: tuple[int | None, ...], name: s
     if tensor.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, tensor.shape, strict=True)):
         raise ShapeError(f"{name} of another shape", got=tuple(tensor.shape), expected=shape)
     return tensor
-
-
-def _rotations(body: BodyTensors, pose: Any) -> Float[torch.Tensor, "N J 3 3"]:
-    joints = len(body.parents)
-    tensor = torch.as_tensor(pose, dtype=body.template.dtype, device=body.template.device)
-    if tuple(tensor.shape[1:]) not in ((joints, 3), (joints, 3, 3)):
-        expected = f"[N, {joints}, 3] axis-angle or [N, {joints}, 3, 3] rotations"
-        raise ShapeError("pose of another shape", got=tuple(tensor.shape), expected=expected)
-    return tensor if tensor.ndim == 4 else roma.rotvec_to_rotmat(tensor)
 
 
 def _shaped(

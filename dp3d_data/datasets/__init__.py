@@ -44,8 +44,7 @@ class DatasetOptions:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: it has images, with boxes and masks where it has them, fits of a body model, or both; where it brings
-    correspondences, no network is needed.
+    """A dataset of images, of fits of a body model, or of both; with correspondences, no network is needed.
 
     Attributes:
         name: the word that the user types and that records and tables carry, for example "folder".
@@ -57,8 +56,7 @@ class Dataset:
     model: ClassVar[str] = ""
 
     def records(self) -> list[ImageRecord]:
-        """Every image once, in a fixed order, with unique ids that do not depend on the working directory; opens no
-        image.
+        """Every image once, in a fixed order, with unique ids that depend on no working directory; opens none.
 
         Raises:
             InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
@@ -210,11 +208,7 @@ def open_images(name: str, options: DatasetOptions) -> Dataset:
 
 
 def open_fits(name: str, options: DatasetOptions) -> Dataset:
-    """A dataset of fits, as `open_images`.
-
-    Raises:
-        UsageError, DependencyMissing: as `open_images`.
-    """
+    """A dataset of fits; raises as `open_images`."""
     return _opened(name, options, FITS, "fits", Dataset.fits)
 
 

@@ -62,15 +62,14 @@ class Annotations:
 
     def of(self, record: ImageRecord) -> ImageRecord:
         """The record with these annotations."""
-        return replace(
-            record, size=self.size, objects=tuple(self.objects), faults=tuple(self.faults), crowds=tuple(self.crowds)
-        )
+        objects, faults, crowds = tuple(self.objects), tuple(self.faults), tuple(self.crowds)
+        return replace(record, size=self.size, objects=objects, faults=faults, crowds=crowds)
 
 
 def instance_of(name: str, make: Callable[..., ReadyInstance], *arguments: Any) -> ReadyInstance | BadInstance:
-    """The instance that `make` gives, or what is wrong with it."""
+    """The instance that `make` gives of its name and the arguments, or what is wrong with it."""
     try:
-        return make(*arguments)
+        return make(name, *arguments)
     except MALFORMED as error:
         return BadInstance(name, error)
 
@@ -98,31 +97,21 @@ def in_words(error: Exception) -> str:
     return f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
-def box_of(values: Any) -> Box:
-    """Four numbers as the corners of a box.
+def box_of(values: Any, *, sized: bool = False) -> Box:
+    """Four numbers as the corners of a box: x0, y0, x1, y1, or x, y, width, height where it is `sized`.
 
     Raises:
-        InputCorrupt: not four finite numbers, or corners in another order.
+        InputCorrupt: not four finite numbers, corners in another order, or no width or height.
     """
-    return _box(values, "x0 < x1 and y0 < y1, in image pixels")
-
-
-def corners(bbox: Any) -> Box:
-    """x, y, width, height to x0, y0, x1, y1.
-
-    Raises:
-        InputCorrupt: not four finite numbers, or no width or height.
-    """
-    return _box(bbox, "x, y, width and height in image pixels, the last two above 0", sized=True)
-
-
-def _box(values: Any, expected: str, sized: bool = False) -> Box:
     with suppress(TypeError, ValueError, OverflowError):
         x0, y0, x1, y1 = _numbers(values)
         if sized:
             x1, y1 = x0 + x1, y0 + y1
         if all(map(math.isfinite, (x0, y0, x1, y1))) and x0 < x1 and y0 < y1:
             return x0, y0, x1, y1
+    expected = "x0 < x1 and y0 < y1, in image pixels"
+    if sized:
+        expected = "x, y, width and height in image pixels, the last two above 0"
     raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected)
 
 
@@ -198,8 +187,7 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int] | None) -> RunLen
 
 
 def _polygons(segmentation: Any, size: tuple[int, int]) -> list[list[float]]:
-    """The polygons with three points or more, each flat; those of one or two points, as COCO has a few, are left
-    out."""
+    """The polygons, each flat, without those of one or two points, of which COCO has a few."""
     expected = "polygons x0, y0, x1, y1, ... of three points or more, near the image"
     try:
         polygons = [_flat(part) for part in _listed(segmentation)]

@@ -105,18 +105,13 @@ def _from_json(text: str, path: Path, category: str | None) -> dict[str, Annotat
         content = parse_json(text)
     except ValueError as error:
         raise InputCorrupt("not json", got=error, expected=EXPECTED, path=path) from error
+    images: dict[str, Annotations] = {}
     if isinstance(content, dict) and "annotations" in content:
-        images: dict[str, Annotations] = {}
         for found in coco_images(content, path, {"": (category, None)}):
             images.setdefault(found[""].names[0], Annotations()).join(found[""])
         return images
-    return _from_object(content, path)
-
-
-def _from_object(content: Any, path: Path) -> dict[str, Annotations]:
     if not isinstance(content, dict):
         raise InputCorrupt("not a file of boxes", got=f"a json {type(content).__name__}", expected=EXPECTED, path=path)
-    images: dict[str, Annotations] = {}
     for name, boxes in content.items():
         if not isinstance(boxes, list):
             raise InputCorrupt(f"boxes of {name!r} are no list", got=repr(boxes)[:80], expected=EXPECTED, path=path)

@@ -1,5 +1,4 @@
-"""COCO's and LVIS's json: images with boxes and masks of one category. Each image and annotation is decoded when it is
-asked for, so that not all of the file is in memory."""
+"""COCO's and LVIS's json: images with boxes and masks of one category; entries are decoded when they are asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
@@ -19,7 +17,7 @@ from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import (
     MALFORMED,
     Annotations,
-    corners,
+    box_of,
     in_words,
     keypoints_of,
     segmentation_mask,
@@ -44,8 +42,7 @@ FORMS = (
 
 
 class Coco(Dataset):
-    """The images that show a category, each with the boxes (and masks) of its objects in the order of the file; crowds
-    are rejected.
+    """The images that show a category, with its objects in the order of the file; crowds are rejected.
 
     An image is looked for in the folders of --images, or beside the file and one folder above, by its file_name and
     then by the ends of its URLs: train2017/000000000009.jpg, 000000000009.jpg. Its id is the file_name, or that end.
@@ -64,8 +61,7 @@ class Coco(Dataset):
         return [views[self.options.category] for views in self.records_of((self.options.category,))]
 
     def records_of(self, names: Sequence[str]) -> list[dict[str, ImageRecord]]:
-        """The images with an annotation of any of these categories, in the order of the file: category -> the record
-        with its objects.
+        """The images with an annotation of any of these categories, in order: category -> its record.
 
         Of several categories the file may lack some, in names or in annotations.
         """
@@ -84,14 +80,16 @@ class Coco(Dataset):
             what, got = f"no {' or '.join(names)} in this file", f"{len(content['images'])} images"
             raise NothingToDo(what, got=got, path=path)
         records = [next(iter(views.values())) for views in images]
-        _require_unique(records, path)
+        names_found = Counter(record.image_id for record in records)
+        if len(names_found) < len(records):
+            got, expected = names_found.most_common(1)[0][0], "a file_name for each image"
+            raise InputCorrupt("two images share a name", got=got, expected=expected, path=path)
         require_images([record for record in records if record.path], folders, HINT)
         return images
 
 
 class Lvis(Coco):
-    """LVIS: COCO's json, images by coco_url; a category of ours that the file names otherwise is known by its id in
-    LVIS."""
+    """COCO's json, images by coco_url; a category that the file names otherwise is known by its id in LVIS."""
 
     name = "lvis"
     numbers = {name: str(one.lvis_id) for name, one in CATEGORIES.items() if one.lvis_id is not None}
@@ -100,8 +98,7 @@ class Lvis(Coco):
 def coco_images(
     content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
 ) -> list[dict[str, Annotations]]:
-    """The images that annotations of some categories name, in the order of the file: of each, its annotations by
-    category.
+    """The images that annotations of some categories name, in order: of each, its annotations by category.
 
     Args:
         content: of the json.
@@ -122,7 +119,10 @@ def coco_images(
         raise InputCorrupt("not COCO's json", got=got, expected=EXPECTED, hint=FORMS, path=path)
     tags = tags_of(annotations, "category_id")
     ids = ids_of(content.get("categories"), wanted, path, tags)
-    names_of = {tag: _names_of(tag, ids) for tag in set(tags)}
+    names_of = {  # an annotation that does not tell its category is of all, so that it is seen
+        tag: [name for name, own in ids.items() if tag is None or own is None or key_of(tag) in own]
+        for tag in set(tags)
+    }
     places, twice = _places(images)
     found: dict[str, dict[str, Annotations]] = {}
     for number, tag in enumerate(tags):
@@ -143,7 +143,6 @@ def coco_images(
 
 
 def _add(image: Annotations, note: Any, place: int, masks: bool, by_category: bool) -> None:
-    """Put an annotation where it belongs: among the crowds, the objects or the faults."""
     own = note.get("id") if isinstance(note, dict) else None
     name = f"annotation number {place + 1} of the file" if own is None else f"annotation {own}"
     if isinstance(note, dict) and str(note.get("iscrowd") or 0).strip().lower() not in SINGLE:
@@ -155,18 +154,9 @@ def _add(image: Annotations, note: Any, place: int, masks: bool, by_category: bo
             key_of(note["category_id"])
         mask = segmentation_mask(note.get("segmentation"), image.size) if masks else None
         named = keypoints_of(note.get("keypoints") or ())
-        return GivenObject(corners(note["bbox"]), None if own is None else key_of(own), mask, named)
+        return GivenObject(box_of(note["bbox"], sized=True), None if own is None else key_of(own), mask, named)
 
     image.add(name, make)
-
-
-def _names_of(tag: Any, ids: Mapping[str, set[str] | None]) -> list[str]:
-    """The wanted categories that an annotation is of; one that does not tell is of all, so that it is seen."""
-    try:
-        key = key_of(tag)
-    except MALFORMED:
-        return list(ids)
-    return [name for name, own in ids.items() if own is None or key in own]
 
 
 def _image_key(note: Any) -> tuple[str, str]:
@@ -181,10 +171,8 @@ def _places(entries: Sequence[Any]) -> tuple[dict[str, int], set[str]]:
     """Id -> place of each image of the file, and the ids of several."""
     places, twice = dict[str, int](), set[str]()
     for place, tag in enumerate(tags_of(entries, "id")):
-        with suppress(*MALFORMED):  # no annotation can name it
-            key = key_of(tag)
-            if places.setdefault(key, place) != place:
-                twice.add(key)
+        if tag is not None and places.setdefault(key_of(tag), place) != place:
+            twice.add(key_of(tag))
     return places, twice
 
 
@@ -201,7 +189,6 @@ def _image(entry: Any, key: str, trouble: str) -> Annotations:
 
 
 def _no_image(key: str, trouble: str) -> Annotations:
-    """An image without a file, of annotations whose image the file has not."""
     name = "annotations of no image" if trouble else f"image {key}, which is not in the file"
     return Annotations(trouble=trouble or f"its image {key} is not in the file", names=[name], listed=False)
 
@@ -224,13 +211,6 @@ def _names(image: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name.replace("\\", "/").lstrip("/") for name in names))
 
 
-def _require_unique(records: Sequence[ImageRecord], path: Path) -> None:
-    names = Counter(record.image_id for record in records)
-    if len(names) < len(records):
-        got, expected = names.most_common(1)[0][0], "a file_name for each image"
-        raise InputCorrupt("two images share a name", got=got, expected=expected, path=path)
-
-
 TAGS = {"images": "id", "annotations": "category_id"}
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
@@ -238,17 +218,12 @@ _scan = json.scanner.make_scanner(json.JSONDecoder(object_pairs_hook=once))  # t
 
 
 class Entries(Sequence[Any]):
-    """A list of the file, whose entries are decoded each time that they are asked for.
-
-    Attributes:
-        tags: the id or category of each entry; None where it is neither number nor text.
-    """
+    """A list of the file, decoded entry by entry; `tags` are ids or categories, None if neither number nor text."""
 
     def __init__(self, text: str) -> None:
         self._text, self._starts, self.tags = text, array("q"), list[Any]()
 
     def append(self, start: int, tag: Any) -> None:
-        """Note an entry."""
         self._starts.append(start)
         self.tags.append(tag)
 
@@ -288,11 +263,7 @@ def read_coco(path: Path) -> Any:
 
 
 def _content(text: str) -> dict[str, Any]:
-    """The top object, its long lists entry by entry.
-
-    Raises:
-        ValueError, StopIteration: no json object.
-    """
+    """The top object, its long lists entry by entry."""
     content: dict[str, Any] = {}
     at = _after(text, _skip(text, 0), "{")
     while True:
@@ -370,8 +341,14 @@ def category_ids(
         UsageError: the file has no such category; names the near match.
         InputCorrupt: a category without id or name, or an id that means another category too.
     """
-    if not categories:
-        return _unnamed(word, path, tags)
+    if not categories:  # the word where it is an id, all annotations where there is but one
+        if word.isdecimal():
+            return {word}
+        found = {key_of(tag) for tag in tags if tag is not None}
+        if len(found) > 1:
+            got, hint = f"category ids {', '.join(sorted(found)[:5])}", "choose one: --set category_in_file=ID"
+            raise UsageError("the annotations do not name their categories", got=got, hint=hint, path=path)
+        return None
     by_name, by_synonym, names = _categories(categories, path)
     ids = by_name.get(_plain(word)) or by_synonym.get(_plain(word)) or {key for key in (word, other) if key in names}
     shared = [key for key in ids if len(names[key]) > 1]
@@ -401,20 +378,6 @@ def _categories(categories: Any, path: Path) -> tuple[dict[str, set[str]], dict[
     except MALFORMED as error:
         raise InputCorrupt("not COCO's json: a category", got=in_words(error), expected=EXPECTED, path=path) from error
     return by_name, by_synonym, names
-
-
-def _unnamed(word: str, path: Path, tags: Sequence[Any]) -> set[str] | None:
-    """The ids of a file without names of categories: the word where it is an id, all where there is but one."""
-    if word.isdecimal():
-        return {word}
-    found: set[str] = set()
-    for tag in set(tags):
-        with suppress(*MALFORMED):
-            found.add(key_of(tag))
-    if len(found) > 1:
-        got, hint = f"category ids {', '.join(sorted(found)[:5])}", "choose one: --set category_in_file=ID"
-        raise UsageError("the annotations do not name their categories", got=got, hint=hint, path=path)
-    return None
 
 
 def key_of(value: Any) -> str:

@@ -30,8 +30,7 @@ EMBEDDINGS, CHARTS = {"embedding", "coarse_segm"}, {"coarse_segm", "fine_segm", 
 
 
 class Dump(Dataset):
-    """A dump holds no class, so --category says whose detections these are; and no vertices: charts (people) need
-    --charts, embeddings the --weights of the network that made the dump.
+    """--category says whose detections a dump holds; charts need --charts, embeddings the --weights of its network.
 
     Photographs are looked for where the dump says, then by name below --images or beside the dump. Detections below
     --score are left out; a dump keeps those from 0.05.
@@ -41,7 +40,6 @@ class Dump(Dataset):
     model = "dump"
 
     def records(self) -> list[ImageRecord]:
-        """Every image of the dump, in its order."""
         entries = read_dump(self.path(EXPECTED))
         if not entries:
             raise NothingToDo("no image in this dump", path=self.options.path)
@@ -52,11 +50,9 @@ class Dump(Dataset):
         return records
 
     def digest(self) -> str:
-        """Of the dump."""
         return file_digest(self.options.path)
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the detections, numbered as in the dump; see `Dataset.reader`."""
         if isinstance(index, ChartIndex):
             require_person(num_vertices)
         elif index is None:
@@ -97,15 +93,10 @@ class Dump(Dataset):
 
 
 def read_dump(path: Path) -> dict[str, dict[str, Any]]:
-    """The entries of a dump in its order, by the end of the path that tells the images apart; an image named twice is
-    taken as it was last.
+    """The entries of a dump in its order, by the end of the path that tells them apart; of two of an image the last.
 
     Args:
         path: a plain pickle, as apply_net wrote until October 2022, or an archive of torch, as it has written since.
-
-    Raises:
-        InputMissing, CheckpointError, UnsafePickle: see `read_pickle`.
-        InputCorrupt: another content.
     """
     if not path.is_file():
         raise InputMissing("no such file", expected=EXPECTED, path=path)
@@ -119,11 +110,7 @@ def read_dump(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _instances(entry: Mapping[str, Any], index: VertexIndex | ChartIndex) -> list[ReadyInstance | BadInstance]:
-    """The detections of an image, numbered as in the dump; one that cannot be read costs the others nothing.
-
-    Raises:
-        InputCorrupt: boxes, scores and detections of the image do not belong together.
-    """
+    """The detections of an image, numbered as in the dump; one that cannot be read costs the others nothing."""
     with reading("not the detections of a dump", EXPECTED, AGAIN):
         boxes = _array(entry.get("pred_boxes_XYXY", ())).reshape(-1, 4).astype(np.float64)
         scores = _array(entry.get("scores", ())).ravel().astype(np.float64)
@@ -133,45 +120,32 @@ def _instances(entry: Mapping[str, Any], index: VertexIndex | ChartIndex) -> lis
         if not len(boxes) == len(scores) == len(found):
             raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, {len(found)} detections")
     each = enumerate(zip(boxes, scores, found, strict=True))
-    return [instance_of(str(number), _instance, number, *one) for number, one in each]
+    return [instance_of(str(number), _instance, *one) for number, one in each]
 
 
 def _detections(dense: Any, count: int, index: Any) -> list[Callable[[Box], DensePrediction]]:
-    """What reads each detection, given its box.
-
-    Args:
-        index: `VertexIndex` of embeddings, `ChartIndex` of all else.
-    """
+    """What reads each detection, given its box."""
     kind, fields = kind_of(dense), fields_of(dense)
-    if kind == "results":
-        return [partial(_result, one, index) for one in dense]
-    if kind == "encoded":
-        return [partial(_encoded, one, index) for one in fields["results"]]
+    if kind in ("results", "encoded"):
+        return [partial(_result, one, index) for one in (dense if kind == "results" else fields["results"])]
     names = CHARTS if kind == "charts" else EMBEDDINGS
     maps = {name: _array(fields[name]).astype(np.float32) for name in names}
     if any(len(values) < count for values in maps.values()):
         raise ValueError(f"{count} boxes, {len(maps['coarse_segm'])} detections")
-    read = _charts if kind == "charts" else _embeddings
-    return [partial(read, {name: values[row] for name, values in maps.items()}, index) for row in range(count)]
+    return [partial(_maps, {name: values[row] for name, values in maps.items()}, index) for row in range(count)]
 
 
-def _charts(row: dict[str, Any], index: ChartIndex, box: Box) -> DensePrediction:
+def _maps(row: dict[str, Any], index: Any, box: Box) -> DensePrediction:
+    if "embedding" in row:
+        return dense_prediction(box, row["embedding"], row["coarse_segm"], index)
     return _placed(box, *chart_pixels(box, **row), index)
 
 
-def _embeddings(row: dict[str, Any], index: VertexIndex, box: Box) -> DensePrediction:
-    return dense_prediction(box, row["embedding"], row["coarse_segm"], index)
-
-
 def _result(one: Any, index: ChartIndex, box: Box) -> DensePrediction:
-    """Labels and u, v of every pixel of the box."""
-    fields = fields_of(one)
-    labels, places = (_array(fields[name]) for name in ("labels", "uv"))
-    return _placed(box, labels.astype(np.int64), places.astype(np.float64), index)
-
-
-def _encoded(one: Any, index: ChartIndex, box: Box) -> DensePrediction:
-    """Shape and a PNG of I, U, V in base64, as dumps of 2019 and 2020 hold them."""
+    """Labels and u, v of every pixel; in dumps of 2019 and 2020 the shape and a PNG of I, U, V in base64."""
+    if not isinstance(one, (list, tuple)):
+        labels, places = (_array(fields_of(one)[name]) for name in ("labels", "uv"))
+        return _placed(box, labels.astype(np.int64), places.astype(np.float64), index)
     pixels = decode_png(from_text(one[1]), "a detection")
     return _placed(box, pixels[..., 0].astype(np.int64), pixels[..., 1:].transpose(2, 0, 1) / 255, index)
 
@@ -190,11 +164,7 @@ def fields_of(item: Any) -> Mapping[str, Any]:
 
 
 def kind_of(dense: Any) -> str:
-    """What the detections of an entry are: "embeddings", "charts", "results" or "encoded"; empty where there are none.
-
-    Raises:
-        InputCorrupt: something else.
-    """
+    """What the detections of an entry are: embeddings, charts, results or encoded; empty where there are none."""
     fields = set(fields_of(dense))
     if dense is None or (isinstance(dense, list) and not dense):
         return ""
@@ -207,16 +177,15 @@ def kind_of(dense: Any) -> str:
     raise InputCorrupt("detections that are neither charts nor embeddings", got=got)
 
 
-def _instance(number: int, numbers: np.ndarray, score: float, read: Callable[[Box], DensePrediction]) -> ReadyInstance:
-    """One detection; what is wrong with it names it."""
+def _instance(name: str, numbers: np.ndarray, score: float, read: Callable[[Box], DensePrediction]) -> ReadyInstance:
     try:
         x0, y0, x1, y1 = (finite(value) for value in numbers)
         box = x0, y0, x1, y1
-        return ReadyInstance(str(number), box, finite(score), read(box))
+        return ReadyInstance(name, box, finite(score), read(box))
     except Dp3dError:
         raise
     except MALFORMED as error:
-        what, got = f"detection {number}: not a detection", in_words(error)[:120]
+        what, got = f"detection {name}: not a detection", in_words(error)[:120]
         raise InputCorrupt(what, got=got, expected=EXPECTED, hint=AGAIN) from error
 
 

@@ -1,11 +1,10 @@
-"""A fit: the pose, shape and camera with which a body model explains one animal or person; and the names that projects
-give its fields."""
+"""A fit: pose, shape and camera of a body model that explain one body; and the names that projects give its fields."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +35,15 @@ class FitCamera:
         kind: "perspective" or "orthographic".
         rotation: [3, 3] camera_from_world, a proper rotation.
         translation: [3] metres.
-        focal: (fx, fy) pixels; perspective only.
+        focal: (fx, fy) pixels, or one number for both; perspective only.
         centre: (cx, cy) pixels: the principal point, or where the orthographic origin falls.
         scale: pixels per metre; orthographic only.
     """
 
     kind: str
-    rotation: Float[np.ndarray, "3 3"]
-    translation: Float[np.ndarray, "3"]
-    focal: tuple[float, float] | None = None
+    rotation: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.eye(3))
+    translation: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+    focal: Any = None
     centre: tuple[float, float] = (0.0, 0.0)
     scale: float | None = None
 
@@ -55,7 +54,9 @@ class FitCamera:
         _take(self, "translation", (3,))
         object.__setattr__(self, "centre", _numbers("centre", self.centre, 2))
         if self.kind == "perspective":
-            object.__setattr__(self, "focal", _numbers("focal", self.focal, 2, positive=True))
+            single = self.focal is not None and np.size(self.focal) == 1
+            focal = np.ravel(self.focal).repeat(2) if single else self.focal
+            object.__setattr__(self, "focal", _numbers("focal", focal, 2, positive=True))
         else:
             object.__setattr__(self, "scale", _numbers("scale", (self.scale,), 1, positive=True)[0])
         product = self.rotation @ self.rotation.T
@@ -64,17 +65,7 @@ class FitCamera:
             raise InputCorrupt("the camera's rotation is none", got=got, expected="orthonormal, determinant 1")
 
 
-def pinhole(focal: Any, centre: Any, rotation: Any = None, translation: Any = (0.0, 0.0, 0.0)) -> FitCamera:
-    """A perspective camera, by default at the origin of the fit's world; see `FitCamera`.
-
-    Args:
-        focal: pixels; one number for both axes, or (fx, fy).
-    """
-    both = (focal, focal) if isinstance(focal, float) else focal
-    return FitCamera("perspective", np.eye(3) if rotation is None else rotation, translation, both, centre)
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Fit:
     """One instance of a dataset of fits.
 
@@ -83,7 +74,7 @@ class Fit:
         image_id: stable name of the image; instances of one image share it.
         image_path: where the image lies, None where the dataset's images are not at hand.
         image_size: (width, height) pixels, None where nothing says it.
-        group: what must stay in one split: sequence, subject, breed.
+        group: what must stay in one split: sequence, subject, breed; the image where none is given.
         split: the dataset's own split, None without.
         body: model that the numbers belong to: "smpl", "smpl-male", "smpl-female", "smal".
         pose: [J, 3] axis-angle, radians, the root's first.
@@ -103,10 +94,10 @@ class Fit:
 
     instance_id: str
     image_id: str
-    image_path: Path | None
-    image_size: tuple[int, int] | None
-    group: str
-    split: str | None
+    image_path: Path | None = None
+    image_size: tuple[int, int] | None = None
+    group: str = ""
+    split: str | None = None
     body: str
     pose: Float[np.ndarray, "joints 3"]
     betas: Float[np.ndarray, "betas"]
@@ -122,13 +113,11 @@ class Fit:
     source_quality: str | None = None
 
     def __post_init__(self) -> None:
-        _take(self, "pose", (-1, 3))
-        _take(self, "betas", (-1,))
-        _take(self, "translation", (3,))
-        if self.joint_scales is not None:
-            _take(self, "joint_scales", (-1,))
-        if self.labels is not None:
-            _take(self, "labels", (-1, 3))
+        object.__setattr__(self, "group", self.group or self.image_id)
+        shapes = {"pose": (-1, 3), "betas": (-1,), "translation": (3,), "joint_scales": (-1,), "labels": (-1, 3)}
+        for name, shape in shapes.items():
+            if name not in ("joint_scales", "labels") or getattr(self, name) is not None:
+                _take(self, name, shape)
         if self.image_size is not None:
             size = size_of_image(*_numbers("image_size", self.image_size, 2))
             object.__setattr__(self, "image_size", size)
@@ -165,11 +154,7 @@ def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
 
 
 def real_numbers(values: Any) -> np.ndarray:
-    """An array of float64.
-
-    Raises:
-        TypeError, ValueError: other than real numbers.
-    """
+    """An array of float64, of nothing but real numbers."""
     if np.asarray(values).dtype.kind in "bc":
         raise TypeError(f"{np.asarray(values).dtype} in place of real numbers")
     return np.array(values, dtype=np.float64)
@@ -200,7 +185,6 @@ def one_number(name: str, value: Any) -> float:
 
 
 def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple[float, ...]:
-    """That many finite numbers, positive where asked."""
     expected = f"{count} finite {'positive ' if positive else ''}numbers"
     try:
         if isinstance(values, (str, bytes, Mapping)):
@@ -214,17 +198,16 @@ def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tupl
 
 
 def attempt(
-    instance_id: str, image_id: str, path: Path, build: Callable[..., Fit], *arguments: Any, **named: Any
+    instance_id: str, image_id: str, path: Path, build: Callable[..., Fit], *arguments: Any
 ) -> Fit | FitFailure:
-    """The fit that `build` makes, or why it makes none."""
+    """The fit that `build` makes of the arguments and the two names, or why it makes none."""
     try:
-        return build(*arguments, **named)
+        return build(*arguments, instance_id=instance_id, image_id=image_id)
     except (Dp3dError, *MALFORMED) as error:
         return failure(instance_id, image_id, path, error)
 
 
 def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> FitFailure:
-    """The row of the failures table for an error."""
     if not isinstance(error, Dp3dError):
         error = InputCorrupt(f"not the fields expected: {error!r}"[:200])
     got = "" if error.got in (None, "") else f", got {error.got}"
@@ -297,13 +280,11 @@ def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
     if kind is None or camera.get("centre") is None:
         got = ", ".join(map(str, sorted(camera)))
         raise InputCorrupt("the camera lacks kind or centre", got=got, expected=EXPECTED)
-    if focal is not None:
-        focal = tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal))
     return FitCamera(
         str(kind),
         camera.get("rotation", np.eye(3)),
         np.ravel(camera.get("translation", np.zeros(3))),
-        focal=focal,
+        focal=None if focal is None else np.ravel(focal),
         centre=tuple(np.ravel(camera["centre"])),
         scale=None if scale is None else one_number("scale", scale),
     )
@@ -335,7 +316,6 @@ def smal_numbers(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pose(fields: Mapping[str, Any]) -> Float[np.ndarray, "joints 3"]:
-    """The root's axis-angle first: in one field, or root and joints in two."""
     if not _given(fields, (*ROOT_POSE, *JOINT_POSE)):
         return joints(_only(fields, POSE))
     if _given(fields, POSE):

@@ -17,9 +17,7 @@ from dp3d_data.datasets.locations import fixed_part, is_address, is_folder, list
 from dp3d_data.errors import InputMissing, NothingToDo
 from dp3d_data.records import ImageRecord
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .jp2".split(),
-)
+EXTENSIONS = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .jp2".split())
 # Read where Pillow can: its name of the format -> extensions.
 SOMETIMES = {"AVIF": (".avif",), "HEIF": (".heic", ".heif", ".hif")}
 # Images of formats that are never read: raw ones of cameras, and those of other programs.
@@ -50,11 +48,9 @@ class Folder(Dataset):
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The files, patterns, folders and addresses that were given."""
         return (*self.options.images, self.options.path) if self.options.path else self.options.images
 
     def records(self) -> list[ImageRecord]:
-        """Every image once."""
         found = self._look()
         if not found:
             where = ", ".join(map(str, self.entries)) or "nothing"
@@ -76,7 +72,10 @@ class Folder(Dataset):
         found, unread = dict[str, Found](), dict[str, str]()
         for entry in map(str, self.entries):
             for root, path, named in _expand(entry, extensions() | skipped):
-                place = path if is_address(path) else _absolute(path)
+                if is_address(path):
+                    place = path
+                else:  # what `os.path.abspath` says, sooner for a plain path
+                    place = os.path.join(os.getcwd(), path) if _is_plain(path) else os.path.abspath(path)
                 if named or (extension := _extension(path)) not in skipped:
                     found.setdefault(place, (root, path))
                 else:
@@ -100,7 +99,6 @@ class Samples(Folder):
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """Their folder."""
         return (str(Path(__file__).parent / "samples"),)
 
 
@@ -119,14 +117,8 @@ def _is_plain(path: str) -> bool:
     return os.sep == "/" and "//" not in path and "/." not in path and path[:1] != "." and path[-1:] != "/"
 
 
-def _absolute(path: str) -> str:
-    """What `os.path.abspath` says, sooner: most paths are plain."""
-    return os.path.join(os.getcwd(), path) if _is_plain(path) else os.path.abspath(path)
-
-
 def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
-    """The images of one entry, and whether each is named, itself or by a pattern; in folders those with a wanted
-    extension."""
+    """The images of one entry, in folders those with a wanted extension, and whether each is named."""
     if is_address(entry):
         root, named = fixed_part(entry), not is_folder(entry)
         yield from ((root, path, named) for path in listed(entry, wanted))
@@ -139,10 +131,12 @@ def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool
         if not matches:
             hint = "quote the pattern, or check the folder before it"
             raise InputMissing("this pattern matches nothing", path=entry, hint=hint)
-        root = _fixed_part(entry)
+        root = entry  # the folders before the first wildcard
+        while glob.has_magic(root):
+            root = os.path.dirname(root)
         for match in matches:
             folder = os.path.isdir(match)
-            yield from ((root, path, not folder) for path in (walk_images(match, wanted) if folder else [match]))
+            yield from ((root or ".", path, not folder) for path in (walk_images(match, wanted) if folder else [match]))
     else:
         raise InputMissing("no such file or folder", path=entry, hint=_near(entry))
 
@@ -179,13 +173,6 @@ def walk_images(
 def names_below(folder: Path) -> list[str]:
     """The images below a folder, as names in it, by name."""
     return [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
-
-
-def _fixed_part(pattern: str) -> str:
-    """The folders of a pattern before its first wildcard."""
-    while glob.has_magic(pattern):
-        pattern = os.path.dirname(pattern)
-    return pattern or "."
 
 
 def _names(found: list[tuple[str, Found]]) -> list[str]:

@@ -1,5 +1,4 @@
-"""An image file as upright 8-bit RGB pixels and the hash of its bytes; annotations of the stored pixels, turned
-likewise."""
+"""An image file as upright 8-bit RGB pixels; annotations of the stored pixels, turned likewise."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from dp3d_data.datasets import ReadyInstance
 from dp3d_data.datasets.locations import is_address, read_bytes
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
-from dp3d_data.records import Box, GivenObject, ImageRecord, RunLength, VertexView
+from dp3d_data.records import Box, GivenObject, ImageRecord, VertexView
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 
 if TYPE_CHECKING:
@@ -86,14 +85,15 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
         InputCorrupt: empty, truncated, no image, too large, or it may not be read.
     """
     data = _read_bytes(path)
-    pixels, orientation = _decode(data, path, max_pixels)
-    return Photograph(pixels, hashlib.sha256(data).hexdigest(), orientation)
+    with _opened(io.BytesIO(data), path, max_pixels) as image:
+        told = _orientation(image) if image.format == "TIFF" else 0  # which Pillow turns as it decodes it
+        _load(image, data)
+        return Photograph(_upright_rgb(image), hashlib.sha256(data).hexdigest(), told or _orientation(image))
 
 
 @contextmanager
 def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
-    """An image as Pillow has it, of the formats and within the limits of `read_image`; what the block does not decode
-    is not read.
+    """An image as Pillow has it, with the formats and limits of `read_image`; decoded as far as the block does.
 
     EXIF's rotation is not applied. What decoding raises in the block comes out as InputCorrupt.
 
@@ -126,13 +126,16 @@ def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None
 
 def _read_bytes(path: str | Path) -> bytes:
     if is_address(path):
-        return _not_empty(read_bytes(str(path), MAX_BYTES), path)
-    _check_file(path)
-    return _not_empty(Path(path).read_bytes(), path)
+        data = read_bytes(str(path), MAX_BYTES)
+    else:
+        _check_file(path)
+        data = Path(path).read_bytes()
+    if not data:
+        raise InputCorrupt("the file is empty", got="0 bytes", path=path)
+    return data
 
 
 def _check_file(path: str | Path) -> None:
-    """Refuse what is no regular file, too large, or not to be read."""
     if "\0" in str(path):
         raise InputMissing("no such image", got="a name with a zero byte in it", path=path)
     try:
@@ -151,16 +154,9 @@ def _check_file(path: str | Path) -> None:
         raise InputCorrupt("the file cannot be read", got=error.strerror, path=path) from error
 
 
-def _not_empty(data: bytes, path: str | Path) -> bytes:
-    if not data:
-        raise InputCorrupt("the file is empty", got="0 bytes", path=path)
-    return data
-
-
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read here: HEIF where pillow-heif is installed, AVIF where Pillow knows
-    it."""
+    """Pillow's names of the formats that are read: HEIF with pillow-heif alone, AVIF where Pillow knows it."""
     from PIL import Image, features
 
     Image.init()
@@ -170,13 +166,6 @@ def readable_formats() -> tuple[str, ...]:
         pillow_heif.register_heif_opener()
     known = set(Image.OPEN) if features.check("avif") else set(Image.OPEN) - {"AVIF"}
     return tuple(name for name in FORMATS if name in known)
-
-
-def _decode(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, int]:
-    with _opened(io.BytesIO(data), path, max_pixels) as image:
-        told = _orientation(image) if image.format == "TIFF" else 0  # which Pillow turns as it decodes it
-        _load(image, data)
-        return _upright_rgb(image), told or _orientation(image)
 
 
 @contextmanager
@@ -217,8 +206,7 @@ def _too_large(got: object, max_pixels: int, path: str | Path) -> InputCorrupt:
 
 
 def _load(image: ImageFile, data: bytes) -> None:
-    """Decode; of colours of 16 bits Pillow keeps the high bytes alone; where these are nearly black, as of 12 bits, all
-    are scaled."""
+    """Decode; Pillow keeps the high bytes of 16 bits alone; where these are nearly black, all 16 are scaled."""
     from PIL import Image as pillow
 
     wide = image.mode in ("RGB", "RGBA") and bool(image.tile) and all(";16" in str(tile.args) for tile in image.tile)
@@ -240,10 +228,13 @@ def _other_byte(args: Any) -> Any:
 
 
 def _upright_rgb(image: Image) -> np.ndarray:
-    """The pixels, turned as EXIF says."""
+    """The pixels, turned as EXIF says, where it can be parsed."""
     from PIL import Image as pillow
+    from PIL import ImageOps
 
-    upright = _turned(image)
+    upright = image
+    with suppress(*_DECODER_ERRORS):
+        upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):
         upright = pillow.fromarray(_to_eight_bits(np.asarray(upright)))
     elif upright.mode in ("P", "PA", "LA", "RGBA", "RGBa", "La") or "transparency" in upright.info:
@@ -263,16 +254,6 @@ def _orientation(image: Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _turned(image: Image) -> Image:
-    """The image with EXIF's rotation applied, where it can be parsed."""
-    from PIL import ImageOps
-
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DECODER_ERRORS:
-        return image
-
-
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
     """Wide integers have as many bits as their largest value needs: 8, 10, 12, 14 or 16, since cameras of 12 bits write
     files of 16; floats are 0..1 where none exceeds 1, else the same."""
@@ -283,8 +264,7 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def turn_of(size: tuple[int, int] | None, photograph: Photograph) -> int:
-    """How annotations of an image of this size (width, height) must be turned to fit the upright photograph: 0, or
-    EXIF's orientation.
+    """How annotations of an image of (width, height) fit the upright photograph: EXIF's orientation, or 0.
 
     Raises:
         InputCorrupt: they are of another image.
@@ -349,14 +329,11 @@ def _turned_box(box: Box, orientation: int, size: tuple[int, int]) -> Box:
 
 
 def _turned_object(one: GivenObject, orientation: int, size: tuple[int, int]) -> GivenObject:
-    mask = None if one.mask is None else _turned_mask(one.mask, orientation)
-    keypoints = one.keypoints
+    mask, keypoints = one.mask, one.keypoints
+    if mask is not None:
+        pixels = mask_pixels(mask).T
+        mask = encode_pixels(pixels[:: -1 if orientation in (7, 8) else 1, :: -1 if orientation in (6, 7) else 1])
     if keypoints is not None:
         places = turned_points(np.array(keypoints)[:, :2], orientation, size).tolist()
         keypoints = tuple((x, y, seen) for (x, y), (_, _, seen) in zip(places, keypoints, strict=True))
     return replace(one, box=_turned_box(one.box, orientation, size), mask=mask, keypoints=keypoints)
-
-
-def _turned_mask(mask: RunLength, orientation: int) -> RunLength:
-    pixels = mask_pixels(mask).T
-    return encode_pixels(pixels[:: -1 if orientation in (7, 8) else 1, :: -1 if orientation in (6, 7) else 1])

@@ -1,5 +1,4 @@
-"""IUV results of others, for people: body part I, place U and V on its chart, for each pixel of a box or of an
-image."""
+"""IUV results of others, for people: body part I, place U and V on its chart, for pixels of a box or an image."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from jaxtyping import UInt8
 
 from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
-from dp3d_data.datasets.annotations import MALFORMED, corners, instance_of, reading
+from dp3d_data.datasets.annotations import MALFORMED, box_of, instance_of, reading
 from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
 from dp3d_data.datasets.locations import find_image, read_json, require_images, require_tree
@@ -45,7 +44,6 @@ class IuvResults(Dataset):
     model = "iuv-results"
 
     def records(self) -> list[ImageRecord]:
-        """Every image that has a result, in the order of the file."""
         self.require_charts()
         path = self.path(RESULTS)
         results = self.results()
@@ -54,23 +52,22 @@ class IuvResults(Dataset):
             raise NothingToDo("no result of a person in this file", expected=RESULTS, path=path)
         records = [ImageRecord(names[0], find_image(names, folders), self.name) for names in results if names]
         require_images(records, folders, HINT)
-        faults = tuple(
-            f"result {number}: no image_id, got {entry!r}"[:120] for number, entry in enumerate(results.get((), ()))
-        )
+        lost = enumerate(results.get((), ()))
+        faults = tuple(f"result {number}: no image_id, got {entry!r}"[:120] for number, entry in lost)
         return [*records, ImageRecord("results of no image", "", self.name, faults=faults)] if faults else records
 
     def digest(self) -> str:
-        """Of the file of results."""
         return file_digest(self.options.path)
 
     def results(self) -> dict[tuple[str, ...], list[Any]]:
         """What an image may be called -> its results, in the order of the file; () has those of no image."""
-        path, number = self.options.path, self._category()
-        content = read_json(path, RESULTS)
-        usable = [
-            isinstance(entry, dict) and {"image_id", "bbox", "uv_shape", "uv_data"} <= set(entry)
-            for entry in content or ()
-        ]
+        path, word = self.options.path, self.options.category_in_file or "1"
+        if not word.isdecimal():
+            got, expected = f"category_in_file {word}", "its category_id; COCO's person is 1"
+            raise UsageError("results know the number of a category only", got=got, expected=expected)
+        content, number = read_json(path, RESULTS), int(word)
+        needed = {"image_id", "bbox", "uv_shape", "uv_data"}
+        usable = [isinstance(entry, dict) and needed <= set(entry) for entry in content or ()]
         if not isinstance(content, list) or (content and not any(usable)):
             raise InputCorrupt("not a file of IUV results", got=repr(content)[:120], expected=RESULTS, path=path)
         found: dict[tuple[str, ...], list[Any]] = {}
@@ -84,28 +81,20 @@ class IuvResults(Dataset):
             found.setdefault(names, []).append(entry)
         return found
 
-    def _category(self) -> int:
-        word = self.options.category_in_file or "1"
-        if not word.isdecimal():
-            got, expected = f"category_in_file {word}", "its category_id; COCO's person is 1"
-            raise UsageError("results know the number of a category only", got=got, expected=expected)
-        return int(word)
-
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the results; see `Dataset.reader`."""
-        charts = body_charts(index, num_vertices)
+        require_person(num_vertices)
         results = {names[0]: entries for names, entries in self.results().items() if names}
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
             entries = enumerate(results[record.image_id])
-            return [instance_of(str(number), _result, str(number), entry, charts) for number, entry in entries]
+            return [instance_of(str(number), _result, entry, index) for number, entry in entries]
 
         return instances
 
 
 def _result(name: str, entry: Mapping[str, Any], index: ChartIndex) -> ReadyInstance:
     with reading(f"result {name}: not a result", RESULTS):
-        box, score = corners(entry["bbox"]), finite(entry.get("score", 1.0))
+        box, score = box_of(entry["bbox"], sized=True), finite(entry.get("score", 1.0))
         channels, height, width = (int(value) for value in entry["uv_shape"])
         data = from_text(entry["uv_data"])
     if channels != 3:
@@ -127,7 +116,6 @@ class IuvImages(Dataset):
     model = "iuv-images"
 
     def records(self) -> list[ImageRecord]:
-        """Every IUV image by path."""
         self.require_charts()
         return [record for record, _ in self.pairs()]
 
@@ -142,16 +130,15 @@ class IuvImages(Dataset):
         """Of the names and sizes of the IUV images and their companions."""
         files = [path for _, place in self.pairs() for path in (place, place.removesuffix(ENDING) + INDICES)]
         root = self.options.path
-        return fingerprint_of(
-            [(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)]
-        )
+        there = filter(os.path.isfile, files)
+        return fingerprint_of([(os.path.relpath(path, root), os.path.getsize(path)) for path in there])
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the images: the people of each by their numbers; see `Dataset.reader`."""
-        charts, places = body_charts(index, num_vertices), {one.image_id: path for one, path in self.pairs()}
+        require_person(num_vertices)
+        places = {one.image_id: path for one, path in self.pairs()}
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
-            return list(_instances(places[record.image_id], size, charts))
+            return list(_instances(places[record.image_id], size, index))
 
         return instances
 
@@ -162,9 +149,9 @@ class IuvImages(Dataset):
         return ImageRecord(stem + place.rpartition(stem)[2], place, self.name)
 
 
-def _instances(path: str, size: tuple[int, int], index: ChartIndex) -> Iterator[ReadyInstance]:
+def _instances(path: str, size: tuple[int, int], index: Any) -> Iterator[ReadyInstance]:
     """The people of an IUV image by their numbers, each in the tight box of its pixels."""
-    pixels = in_order(decode_png(Path(path).read_bytes(), path), path)
+    pixels = _in_order(decode_png(Path(path).read_bytes(), path), path)
     if pixels.shape[1::-1] != size:
         got, expected = f"{pixels.shape[1]} x {pixels.shape[0]}", f"{size[0]} x {size[1]} of the photograph"
         raise InputCorrupt("an IUV image of another size", got=got, expected=expected, path=path)
@@ -175,19 +162,6 @@ def _instances(path: str, size: tuple[int, int], index: ChartIndex) -> Iterator[
         own = np.where((people == number)[..., None], pixels, 0)[y0:y1, x0:x1]
         box = float(x0), float(y0), float(x1), float(y1)
         yield ReadyInstance(str(number - 1), box, 1.0, _prediction((x0, y0), own, index, path))
-
-
-def body_charts(index: VertexIndex | ChartIndex | None, num_vertices: int) -> ChartIndex:
-    """The charts of people, for a template of so many vertices.
-
-    Raises:
-        UsageError, TemplateError: no charts, or another template.
-    """
-    if not isinstance(index, ChartIndex):
-        hint = "say which body vertex lies where: --charts UV_Processed.mat"
-        raise UsageError("IUV needs the charts of the body", hint=hint)
-    require_person(num_vertices)
-    return index
 
 
 def from_text(text: str) -> bytes:
@@ -237,12 +211,8 @@ def decode_png(data: bytes, what: str, size: tuple[int, int] | None = None) -> U
         raise InputCorrupt(f"{what}: not a PNG", got=str(error)[:120], expected="a whole PNG of I, U and V") from error
 
 
-def in_order(pixels: UInt8[np.ndarray, "h w 3"], what: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The channels as I, U, V: a file may hold them in the opposite order, as OpenCV writes them.
-
-    Raises:
-        InputCorrupt: neither the first nor the last channel holds parts 0..24.
-    """
+def _in_order(pixels: np.ndarray, what: str) -> np.ndarray:
+    """The channels as I, U, V: a file may hold them in the opposite order, as OpenCV writes them."""
     first, last = int(pixels[..., 0].max(initial=0)), int(pixels[..., 2].max(initial=0))
     if first <= CHARTS:
         return pixels

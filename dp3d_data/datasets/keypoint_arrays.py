@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +22,8 @@ from dp3d_data.records import Box, ImageRecord, VertexView
 
 EXPECTED = (
     "an .npz (or a folder of them) with keypoints [N, V, 2] and visible [N, V]; xyz [N, V, 3], image, group, split"
-    " [N], "
+    " [N], size [N, 2], box [N, 4] and score [N] where known"
 )
-EXPECTED += "size [N, 2], box [N, 4] and score [N] where known"
 HINT = "write it with numpy: np.savez_compressed('keypoints.npz', keypoints=..., visible=...)"
 # Field -> its shape after N; V is the template's number of vertices.
 SHAPES: dict[str, tuple[Any, ...]] = {
@@ -49,7 +47,6 @@ class KeypointArrays(Dataset):
     model = "given"
 
     def records(self) -> list[ImageRecord]:
-        """The images in the order of the files' names and rows."""
         root = self.root(EXPECTED)
         folder = root if root.is_dir() else root.parent
         folders = [*self.options.images, str(folder)]
@@ -59,7 +56,7 @@ class KeypointArrays(Dataset):
             for row, image in enumerate(texts["image"]):
                 place = find_image([image], folders) if image else ""
                 group, split = (str(texts[key][row]) or None if key in texts else None for key in ("group", "split"))
-                name = image or _own_name(path, row)
+                name = image or f"{path.stem}/{row:07d}"
                 path_of_image = place if place and is_file(place) else ""
                 size = sizes[row] if path_of_image else None
                 records.setdefault(name, ImageRecord(name, path_of_image, self.name, group, split, size=size))
@@ -68,7 +65,6 @@ class KeypointArrays(Dataset):
         return list(records.values())
 
     def digest(self) -> str:
-        """Of the files' bytes."""
         return fingerprint_of([file_digest(path) for path in self.files()])
 
     def reader(self, num_vertices: int, index: object = None) -> InstanceReader:
@@ -80,24 +76,31 @@ class KeypointArrays(Dataset):
                 raise TemplateError("keypoints of another template", got=got, expected=expected, path=path)
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
-            return [
-                instance_of(str(number), _instance, str(number), self._arrays(path), path, row, size)
-                for number, (path, row) in enumerate(self._rows[record.image_id])
-            ]
+            rows = enumerate(self._rows[record.image_id])
+            return [instance_of(str(n), _instance, self._arrays(path), path, row, size) for n, (path, row) in rows]
 
         return instances
 
     def size_of(self, record: ImageRecord) -> tuple[int, int]:
-        """As the file of the first row of the image says, else large enough for its keypoints and boxes."""
-        return _size((self._arrays(path), row) for path, row in self._rows[record.image_id])
+        """As the file of its first row says, else so that keypoints and boxes end one pixel before the edge."""
+        ends = [np.zeros(2)]
+        for number, (path, row) in enumerate(self._rows[record.image_id]):
+            arrays = self._arrays(path)
+            told = _told(arrays, row) if number == 0 else None
+            if told is not None:
+                return told
+            keypoints = _keypoints(arrays, row)[1]
+            x0, y0, x1, y1 = _box(arrays, row, keypoints)
+            ends += [keypoints.max(axis=0, initial=0), np.array([x1, y1] if x0 < x1 and y0 < y1 else [0.0, 0.0])]
+        width, height = np.ceil(np.max(np.where(np.isfinite(ends), ends, 0), axis=0)) + 1
+        return cast(tuple[int, int], size_of_image(width, height))
 
     @cached_property
     def _rows(self) -> dict[str, list[tuple[Path, int]]]:
-        """Image -> its rows."""
         rows: dict[str, list[tuple[Path, int]]] = {}
         for path in self.files():
             for row, image in enumerate(_texts(path)["image"]):
-                rows.setdefault(image or _own_name(path, row), []).append((path, row))
+                rows.setdefault(image or f"{path.stem}/{row:07d}", []).append((path, row))
         return rows
 
     @cached_property
@@ -118,23 +121,7 @@ class KeypointArrays(Dataset):
         return paths
 
 
-def _size(rows: Iterable[tuple[Arrays, int]]) -> tuple[int, int]:
-    """The size of the image of some rows: as the file of the first says, else so that the keypoints of all, and boxes
-    with an area, end one pixel before the right and lower edge."""
-    ends = [np.zeros(2)]
-    for arrays, row in rows:
-        told = _told(arrays, row) if len(ends) == 1 else None
-        if told is not None:
-            return told
-        keypoints = _keypoints(arrays, row)[1]
-        x0, y0, x1, y1 = _box(arrays, row, keypoints)
-        ends += [keypoints.max(axis=0, initial=0), np.array([x1, y1] if x0 < x1 and y0 < y1 else [0.0, 0.0])]
-    width, height = np.ceil(np.max(np.where(np.isfinite(ends), ends, 0), axis=0)) + 1
-    return cast(tuple[int, int], size_of_image(width, height))
-
-
 def _told(arrays: Arrays, row: int) -> tuple[int, int] | None:
-    """The size that the file gives the image of a row."""
     return size_of_image(*arrays["size"][row].tolist()) if "size" in arrays else None
 
 
@@ -167,16 +154,8 @@ def _box(arrays: Arrays, row: int, keypoints: Float[np.ndarray, "V 2"]) -> Box:
     return x0, y0, x1, y1
 
 
-def _own_name(path: Path, row: int) -> str:
-    return f"{path.stem}/{row:07d}"
-
-
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the fields, without reading the arrays.
-
-    Raises:
-        InputCorrupt: a field is missing, of another shape, or holds objects.
-    """
+    """The shapes of the fields, without reading the arrays."""
     found: dict[str, tuple[int, ...]] = {}
     require_no_pointer(path)
     with reading("not a file of arrays", EXPECTED, HINT, path, DAMAGE), zipfile.ZipFile(path) as archive:

@@ -103,8 +103,7 @@ def joined(folder: str, name: str) -> str:
 
 
 def listed(address: str, extensions: frozenset[str]) -> list[str]:
-    """Addresses of the files of a folder (to its bottom) with one of the extensions, of a pattern, or of one file,
-    sorted.
+    """Addresses of the files below a folder with one of the extensions, of a pattern, or of a file, sorted.
 
     Raises:
         InputMissing: nothing is there.
@@ -182,8 +181,7 @@ def require_tree(found: object, root: Path, expected: str, hint: str, what: str 
 
 
 def split_lists(root: Path, names: Iterable[str] = SPLITS) -> dict[str, str]:
-    """Line of train.txt, val.txt, test.txt -> that word; a leading slash is left out. Lists that are not there are
-    empty."""
+    """Line of train.txt, val.txt, test.txt, without a leading slash -> that word."""
     return {
         line.strip().lstrip("/"): name
         for name in names
@@ -209,8 +207,7 @@ def read_json(path: str | Path, expected: str, hint: str | None = None) -> Any:
 
 
 def find_image(names: Sequence[str], folders: Sequence[str]) -> str:
-    """Where an image lies that goes by several names: the first that is there, else where it should be; always below a
-    folder."""
+    """Where an image of several names lies: the first that is there, else should be; always below a folder."""
     places = [joined(folder, _within(folder, name)) for folder in folders for name in names]
     return next((place for place in places if is_file(place)), places[0])
 
@@ -221,8 +218,7 @@ def below(folder: Path, name: str) -> Path:
 
 
 def _within(folder: str, name: str) -> str:
-    """A name that an annotation gives, as a path that never leaves the folder: where .. or / would, the folder is their
-    root."""
+    """A name as a path that never leaves the folder: where .. or / would, the folder is their root."""
     root = os.path.abspath(folder)
     place = os.path.normpath(os.path.join(root, name))
     return os.path.relpath(place if place.startswith(root + os.sep) else root + os.path.normpath("/" + name), root)

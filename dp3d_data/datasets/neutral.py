@@ -31,40 +31,34 @@ class Neutral(Dataset):
     name = "neutral"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit: files by name, then as the file has them; one with wrong fields is a failure."""
         root = self.root(EXPECTED)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         require_tree(paths, root, EXPECTED, HINT)
         seen: set[str] = set()
         for path in paths:
             for number, fields in enumerate(_entries(path)):
-                identity, image = _identity(fields, path, number)
+                known = fields if isinstance(fields, dict) else {}
+                identity = str(known.get("instance_id") or f"{path.name}#{number}")
+                image = str(known.get("image_id") or known.get("image") or identity.partition("#")[0])
                 if identity in seen:
                     yield failure(identity, image, path, InputCorrupt("a second fit of the same instance_id"))
                     continue
                 seen.add(identity)
-                yield attempt(identity, image, path, fit_of, fields, path.parent)
+                yield attempt(identity, image, path, _fit, fields, path.parent)
 
 
-def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
-    """One entry of the list.
-
-    Raises:
-        InputCorrupt: a field is missing, unknown or of the wrong form.
-    """
+def _fit(fields: dict[str, Any], folder: Path, **names: Any) -> Fit:
     unknown = sorted(set(fields) - NAMES)
     if unknown:
         raise InputCorrupt("unknown fields", got=", ".join(unknown), expected=", ".join(sorted(NAMES)))
     image, mask, mesh, size, box = (fields.get(name) for name in ("image", "mask", "mesh", "image_size", "box"))
-    identity = str(take(fields, "instance_id"))
-    image_id = str(fields.get("image_id") or image or identity.partition("#")[0])
+    take(fields, "instance_id")
     split = fields.get("split")
     return Fit(
-        instance_id=identity,
-        image_id=image_id,
+        **names,
         image_path=None if image is None else folder / image,
         image_size=size,
-        group=str(fields.get("group") or image_id),
+        group=str(fields.get("group") or ""),
         split=None if split is None else str(split),
         body=str(take(fields, "body")),
         pose=np.zeros((0, 3)) if mesh is not None else joints(take(fields, "pose")),
@@ -83,8 +77,7 @@ def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
 
 
 def write_fits(path: str | Path, fits: Iterable[Fit]) -> int:
-    """Write fits as neutral json, whole or not at all; how many. Floats keep every digit, so reading gives the same
-    fits."""
+    """Write fits as neutral json, whole or not at all; how many. Reading gives the same fits, to the last digit."""
     path = Path(path)
     entries = [_entry(fit, path.parent) for fit in fits]
     text = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
@@ -106,13 +99,6 @@ def _plain(value: Any, folder: Path) -> Any:
     if isinstance(value, Path):
         return Path(os.path.relpath(value, folder)).as_posix()
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
-    """Names for the failures table also where the entry has none."""
-    known = fields if isinstance(fields, dict) else {}
-    identity = str(known.get("instance_id") or f"{path.name}#{number}")
-    return identity, str(known.get("image_id") or known.get("image") or identity.partition("#")[0])
 
 
 def _entries(path: Path) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, reading
+from dp3d_data.datasets.annotations import MALFORMED, Annotations, box_of, reading
 from dp3d_data.datasets.fits import (
     Fit,
     FitCamera,
@@ -21,7 +21,6 @@ from dp3d_data.datasets.fits import (
     joints,
     one_number,
     picture_size,
-    pinhole,
     refuse_unknown,
     take,
     vector,
@@ -67,13 +66,23 @@ class Human36M(Dataset):
     name = "human36m"
 
     def records(self) -> list[ImageRecord]:
-        """Every frame by path."""
         root = self.root(H36M_IMAGES)
         folder = subfolder(root, "images")
         names = names_below(folder)
         require_tree(any(map(SUBJECT.search, names)), root, H36M_IMAGES, H36M_HINT, "no Human3.6M here")
-        boxes = _h36m_boxes(folder.parent / "annotations")
-        return [self._record(folder, name, boxes) for name in names]
+        annotations = folder.parent / "annotations"
+        boxes: dict[str, Annotations] = {}
+        for subject in subjects(annotations):
+            for note, image in notes_and_images(annotations / f"{PREFIX}{subject}{DATA}"):
+                frame = boxes.setdefault(image["file_name"], Annotations())
+                frame.add(f"annotation {note['id']}", _marked_person, note)
+        records, marked = [], bool(subjects(annotations))
+        for name in names:
+            found = SUBJECT.search(name)
+            told = _subject(int(found[1] or found[2])) if found else {}
+            record = ImageRecord(name, str(folder / name), self.name, **told)
+            records.append(boxes.get(name, Annotations()).of(record) if marked else record)
+        return records
 
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every annotation: subjects in order of number, then annotations as the file has them.
@@ -87,17 +96,9 @@ class Human36M(Dataset):
         for subject in numbers:
             yield from _h36m_fits(root, folder, subject)
 
-    def _record(self, folder: Path, name: str, boxes: dict[str, Annotations] | None) -> ImageRecord:
-        found = SUBJECT.search(name)
-        subject = int(found[1] or found[2]) if found else None
-        group, split = (None, None) if subject is None else (f"S{subject}", split_of(subject))
-        record = ImageRecord(name, str(folder / name), self.name, group, split)
-        return record if boxes is None else boxes.get(name, Annotations()).of(record)
 
-
-def split_of(subject: int) -> str:
-    """The subject's split of protocol 2."""
-    return "test" if subject in TEST_SUBJECTS else "train"
+def _subject(number: int) -> dict[str, Any]:
+    return {"group": f"S{number}", "split": "test" if number in TEST_SUBJECTS else "train"}
 
 
 def subjects(annotations: Path) -> list[int]:
@@ -107,11 +108,7 @@ def subjects(annotations: Path) -> list[int]:
 
 
 def notes_and_images(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The annotations of a subject, each with its image; both have their names and numbers.
-
-    Raises:
-        InputMissing, InputCorrupt: no such file, or not COCO's images and annotations.
-    """
+    """The annotations of a subject, each with its image; both have their names and numbers."""
     data = read_json(path, COCO)
     with reading("not the annotations of a subject", COCO, path=path):
         images = {image["id"]: image for image in data["images"]}
@@ -121,20 +118,8 @@ def notes_and_images(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return pairs
 
 
-def _h36m_boxes(annotations: Path) -> dict[str, Annotations] | None:
-    """Frame -> its people, and the faults of what gives none; None where there are no annotations."""
-    found = subjects(annotations)
-    boxes: dict[str, Annotations] = {}
-    for subject in found:
-        path = annotations / f"{PREFIX}{subject}{DATA}"
-        for note, image in notes_and_images(path):
-            frame = boxes.setdefault(image["file_name"], Annotations())
-            frame.add(f"annotation {note['id']}", _marked_person, note)
-    return boxes if found else None
-
-
 def _marked_person(note: dict[str, Any]) -> GivenObject:
-    return GivenObject(corners(note["bbox"]), str(note["id"]))
+    return GivenObject(box_of(note["bbox"], sized=True), str(note["id"]))
 
 
 def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailure]:
@@ -149,9 +134,8 @@ def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFail
 
 
 def _h36m_fit(
-    root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any]
+    root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any], **names: Any
 ) -> Fit:
-    name, subject = image["file_name"], int(image["subject"])
     fields: Any = smpl
     for key in ("action_idx", "subaction_idx", "frame_idx"):
         fields = take(fields, str(image[key]))
@@ -160,17 +144,15 @@ def _h36m_fit(
     camera = take(cameras, str(image["cam_idx"]))
     place = np.ravel(np.asarray(take(camera, "t"), dtype=np.float64)) * METRES
     return Fit(
-        instance_id=f"{name}#{int(note['id'])}",
-        image_id=name,
-        image_path=existing(below(root / "images", name)),
+        **names,
+        image_path=existing(below(root / "images", image["file_name"])),
         image_size=(image["width"], image["height"]),
-        group=f"S{subject}",
-        split=split_of(subject),
+        **_subject(int(image["subject"])),
         body="smpl",
         pose=joints(take(fields, "pose")),
         betas=vector("shape", take(fields, "shape")),
         translation=vector("trans", take(fields, "trans")),
-        camera=pinhole(tuple(take(camera, "f")), tuple(take(camera, "c")), take(camera, "R"), place),
+        camera=FitCamera("perspective", take(camera, "R"), place, tuple(take(camera, "f")), tuple(take(camera, "c"))),
         box=(x, y, x + width, y + height),
     )
 
@@ -187,8 +169,7 @@ SEQUENCE_FOLDERS = {"test": "test", "train": "train", "validation": "val"}
 
 
 class ThreeDPW(Dataset):
-    """The archive's `imageFiles`; the group of an image is its sequence, its split that of the sequence's file, which
-    is not opened.
+    """The archive's `imageFiles`; the sequence is the group of an image, and gives its split.
 
     A pickle holds, a list entry for each person, poses [N, 72], trans [N, 3], betas [10 or more], genders "m" or "f",
     campose_valid [N]; and for the sequence cam_poses [N, 4, 4] (camera from world), cam_intrinsics [3, 3], sequence.
@@ -198,7 +179,6 @@ class ThreeDPW(Dataset):
     name = "3dpw"
 
     def records(self) -> list[ImageRecord]:
-        """Every image by sequence and frame."""
         root = self.root(THREEDPW)
         folder = subfolder(root, "imageFiles")
         names = [name for name in names_below(folder) if name.count("/") == 1]
@@ -238,13 +218,12 @@ def _fits_of_sequence(root: Path, name: str, split: str, path: Path) -> Iterator
     for person in range(people):
         for frame in range(frames):
             image = f"{name}/image_{frame:05d}.jpg"
-            known: dict[str, Any] = {"instance_id": f"{image}#{person}", "image_id": image}
-            known |= {"image_path": existing(root / "imageFiles" / image), "image_size": size}
+            known: dict[str, Any] = {"image_path": existing(root / "imageFiles" / image), "image_size": size}
             known |= {"group": name, "split": split}
-            yield attempt(known["instance_id"], image, path, _3dpw_fit, fields, person, frame, known)
+            yield attempt(f"{image}#{person}", image, path, _3dpw_fit, fields, person, frame, known)
 
 
-def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any]) -> Fit:
+def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any], **names: Any) -> Fit:
     if not np.asarray(take(fields, "campose_valid")[person])[frame]:
         raise InputCorrupt("the camera is marked as not aligned in this frame (campose_valid)")
     gender = str(take(fields, "genders")[person])
@@ -252,23 +231,17 @@ def _3dpw_fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, 
         raise InputCorrupt("unknown gender", got=repr(gender), expected=" or ".join(GENDERS))
     pose = np.asarray(take(fields, "cam_poses")[frame], dtype=np.float64)
     inner = np.asarray(take(fields, "cam_intrinsics"), dtype=np.float64)
-    focal = inner[0, 0], inner[1, 1]
+    betas = np.ravel(np.asarray(take(fields, "betas")[person], dtype=np.float64))
+    used = np.flatnonzero(betas)  # some sequences hold 300, 290 of them 0
     return Fit(
+        **names,
         **known,
         body=GENDERS[gender],
         pose=joints(take(fields, "poses")[person][frame]),
-        betas=_trimmed_betas(take(fields, "betas")[person]),
+        betas=betas[: max(BETAS, used[-1] + 1 if len(used) else 0)],
         translation=take(fields, "trans")[person][frame],
-        camera=pinhole(focal, (inner[0, 2], inner[1, 2]), pose[:3, :3], pose[:3, 3]),
+        camera=FitCamera("perspective", pose[:3, :3], pose[:3, 3], inner.diagonal()[:2], (inner[0, 2], inner[1, 2])),
     )
-
-
-def _trimmed_betas(betas: Any) -> np.ndarray:
-    """The first ten, and what stands behind them up to the last that is not 0: some sequences hold 300, 290 of them
-    0."""
-    values = np.ravel(np.asarray(betas, dtype=np.float64))
-    used = np.flatnonzero(values)
-    return values[: max(BETAS, used[-1] + 1 if len(used) else 0)]
 
 
 UP3D_IMAGES = "NNNNN_image.png and train.txt, val.txt, test.txt, in this folder or in up-3d/ below it"
@@ -292,14 +265,12 @@ class Up3d(Dataset):
     name = "up3d"
 
     def records(self) -> list[ImageRecord]:
-        """Every NNNNN_image.png by name."""
         folder = subfolder(self.root(UP3D_IMAGES), "up-3d")
         names, splits = sorted(path.name for path in folder.glob(f"*{IMAGE_ENDING}")), official_splits(folder)
         require_tree(names, folder, UP3D_IMAGES, UP3D_HINT, "no UP-3D here")
         return [ImageRecord(name, str(folder / name), self.name, group=name, split=splits.get(name)) for name in names]
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit in the order of the files' names; one whose pickle, image or crop cannot be read is a failure."""
         folder = subfolder(self.root(UP3D_FITS), "up-3d")
         paths = sorted(folder.glob(f"*{FIT_ENDING}"))
         require_tree(paths, folder, UP3D_FITS, UP3D_HINT)
@@ -314,16 +285,14 @@ def official_splits(folder: Path) -> dict[str, str]:
     return dict.fromkeys(split_lists(folder, ("trainval",)), "train") | split_lists(folder)
 
 
-def _up3d_fit(path: Path, image: Path, splits: dict[str, str]) -> Fit:
+def _up3d_fit(path: Path, image: Path, splits: dict[str, str], **names: Any) -> Fit:
     fields = read_pickle(path)
     refuse_unknown(fields, ("pose", "betas", "trans", "rt", "t", "f"))
     size = picture_size(image)
     return Fit(
-        instance_id=f"{image.name}#0",
-        image_id=image.name,
+        **names,
         image_path=image,
         image_size=size,
-        group=image.name,
         split=splits.get(image.name),
         body="smpl",
         pose=joints(take(fields, "pose")),
@@ -341,12 +310,7 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def _crop(path: Path, size: tuple[int, int]) -> tuple[int, int, int, int, int, int]:
-    """h, w of the resized crop; y1, y2, x1, x2 of the crop in the image.
-
-    Raises:
-        InputMissing: no such file: without it nobody knows what part of the image was fitted.
-        InputCorrupt: other than six integers, or no box in an image of this size.
-    """
+    """h, w of the resized crop; y1, y2, x1, x2 of the crop in the image."""
     if not path.is_file():
         raise InputMissing("no crop of the fit", got="no " + path.name, expected=CROP, path=path)
     require_no_pointer(path)
@@ -367,20 +331,17 @@ def _camera_of_crop(fields: dict[str, Any], crop: tuple[int, int, int, int, int,
 
     height, width, top, bottom, left, right = crop
     focal = one_number("f", take(fields, "f"))
-    return pinhole(
-        ((right - left) / width * focal, (bottom - top) / height * focal),
-        ((left + right) / 2, (top + bottom) / 2),
+    return FitCamera(
+        "perspective",
         Rotation.from_rotvec(np.asarray(take(fields, "rt"), dtype=np.float64).reshape(3)).as_matrix(),
         vector("t", take(fields, "t")),
+        ((right - left) / width * focal, (bottom - top) / height * focal),
+        ((left + right) / 2, (top + bottom) / 2),
     )
 
 
 def _labels(path: Path) -> Float[np.ndarray, "joints 3"] | None:
-    """The labelled joints as (joint of SMPL, x, y) in the image, those that were seen; None without a file.
-
-    Raises:
-        InputCorrupt: no array of two or three rows and at least twelve columns.
-    """
+    """The labelled joints as (joint of SMPL, x, y) in the image, those that were seen; None without a file."""
     if not path.is_file():
         return None
     require_no_pointer(path)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import corners, reading, size_of_image
+from dp3d_data.datasets.annotations import box_of, reading, size_of_image
 from dp3d_data.datasets.fits import (
     LIMBS,
     SMAL_BETAS,
@@ -22,7 +22,6 @@ from dp3d_data.datasets.fits import (
     fit_camera,
     one_number,
     picture_size,
-    pinhole,
     read_fields,
     smal_numbers,
     take,
@@ -53,28 +52,22 @@ class Smalify(Dataset):
     name = "smalify"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every image in the order of the names; one whose pickle cannot be read is a failure."""
         root = self.root(SMALIFY)
         paths = sorted(root.rglob(LAST), key=lambda path: path.parts)
         require_tree(paths, root, SMALIFY, SMALIFY_HINT)
         for path in paths:
             image = path.parent.relative_to(root).as_posix()
             image = path.parent.resolve().name if image == "." else image
-            yield attempt(f"{image}#0", image, path, _smalify, path, image)
+            yield attempt(f"{image}#0", image, path, _smalify, path)
 
 
-def _crop(name: str, group: str, size: tuple[int, int]) -> dict[str, Any]:
-    """What the fit of one animal says of its image where the fitter had an image of its own, and the photograph is not
-    at hand."""
-    names = {"instance_id": f"{name}#0", "image_id": name, "group": group, "split": None, "body": "smal"}
-    return names | {"image_path": None, "image_size": size}
-
-
-def _smalify(path: Path, image: str) -> Fit:
+def _smalify(path: Path, **names: Any) -> Fit:
     return Fit(
-        **_crop(image, image, (SMALIFY_SIDE, SMALIFY_SIDE)),
+        **names,
         **smal_numbers(read_fields(path)),
-        camera=pinhole(SMALIFY_FOCAL, (SMALIFY_SIDE / 2, SMALIFY_SIDE / 2), TURNED, (0, 0, DISTANCE)),
+        image_size=(SMALIFY_SIDE, SMALIFY_SIDE),
+        body="smal",
+        camera=FitCamera("perspective", TURNED, np.array([0, 0, DISTANCE]), SMALIFY_FOCAL, (SMALIFY_SIDE / 2,) * 2),
     )
 
 
@@ -95,7 +88,6 @@ class Wldo(Dataset):
     name = "wldo"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every file in the order of the names; one that cannot be read is a failure."""
         root = self.root(WLDO)
         paths = sorted(path for path in root.glob("*.npz") if path.name != SUMMARY)
         require_tree(paths, root, WLDO, WLDO_HINT)
@@ -103,30 +95,28 @@ class Wldo(Dataset):
             yield attempt(f"{path.stem}#0", path.stem, path, _wldo, path)
 
 
-def _wldo(path: Path) -> Fit:
+def _wldo(path: Path, **names: Any) -> Fit:
     fields = read_fields(path)
     betas = vector("betas", take(fields, "betas"))
     if len(betas) != SMAL_BETAS and len(betas) < SMAL_BETAS + LIMBS:
         expected = f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"
         raise ShapeError("betas of another number", got=len(betas), expected=expected)
     photograph = PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/"))
-    # The renderer takes the first six limb scales; numbers behind them move nothing.
-    numbers = smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]})
-    group = photograph.parent.name or path.stem  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
-    return Fit(
-        **_crop(path.stem, group, (WLDO_SIDE, WLDO_SIDE)),
-        **numbers,
-        camera=_wldo_camera(take(fields, "camera")),
-        mirrored=True,
-    )
-
-
-def _wldo_camera(numbers: Any) -> FitCamera:
-    values, middle = np.ravel(np.asarray(numbers, dtype=np.float64)), WLDO_SIDE / 2
+    values, middle = np.ravel(np.asarray(take(fields, "camera"), dtype=np.float64)), WLDO_SIDE / 2
     if len(values) != 3 or not np.allclose(values[1:], middle):
         expected = f"3 numbers: the scale of the focal length, then {middle:g} twice, the middle of the crop"
         raise InputCorrupt("not the camera of WLDO", got=values[:8].tolist(), expected=expected)
-    return pinhole(float(WLDO_FOCAL * (1 + values[0])), (middle, middle), translation=(0, 0, DEPTH))
+    focal = WLDO_FOCAL * (1 + values[0])
+    return Fit(
+        **names,
+        # The renderer takes the first six limb scales; numbers behind them move nothing.
+        **smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]}),
+        image_size=(WLDO_SIDE, WLDO_SIDE),
+        group=photograph.parent.name,  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
+        body="smal",
+        camera=FitCamera("perspective", np.eye(3), np.array([0, 0, DEPTH]), focal, (middle, middle)),
+        mirrored=True,
+    )
 
 
 ANIMAL3D = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "trans", ...}]}, beside images/'
@@ -137,8 +127,7 @@ TOLERANCE = 2.0
 
 
 class Animal3D(Dataset):
-    """Json files as Animal3D and CtrlAni3D publish them: a list `data`, and the focal length `flength`, 1000 where
-    there is none.
+    """Json files of Animal3D and CtrlAni3D: a list `data`, and the focal length `flength`, otherwise 1000.
 
     An animal has img_path, mask_path, bbox [x, y, width, height], pose [105], shape [20], shape_extra [21] and trans
     [3] in the camera's frame. Where it has keypoint_3d and reproj_kp_2d, the camera is the one that brings the first to
@@ -149,47 +138,41 @@ class Animal3D(Dataset):
     name = "animal3d"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every animal: files by name, then as the file has them; one with missing or strange fields is a failure."""
         root = self.root(ANIMAL3D)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         contents = {path: read_json(path, ANIMAL3D, ANIMAL3D_HINT) for path in paths}
-        files = {
-            path: one for path, one in contents.items() if isinstance(one, dict) and isinstance(one.get("data"), list)
-        }
+        lists = {path: one.get("data") for path, one in contents.items() if isinstance(one, dict)}
+        files = {path: one for path, one in lists.items() if isinstance(one, list)}
         require_tree(files, root, ANIMAL3D, ANIMAL3D_HINT)
         count: Counter[str] = Counter()
-        for path, content in files.items():
-            focal = content.get("flength", FOCAL)
-            for number, fields in enumerate(content["data"]):
+        for path, animals in files.items():
+            focal = contents[path].get("flength", FOCAL)
+            for number, fields in enumerate(animals):
                 named = fields.get("img_path") if isinstance(fields, dict) else None
                 image = str(named or f"{path.name}-{number}")
-                identity, split = f"{image}#{count[image]}", path.stem if path.stem in SPLITS else None
+                yield attempt(f"{image}#{count[image]}", image, path, _animal, fields, path, focal)
                 count[image] += 1
-                names = {"instance_id": identity, "image_id": image, "split": split}
-                yield attempt(identity, image, path, _animal, fields, names, path.parent, focal)
 
 
-def _animal(fields: dict[str, Any], names: dict[str, Any], folder: Path, focal: Any) -> Fit:
-    image = below(folder, str(take(fields, "img_path")))
+def _animal(fields: dict[str, Any], path: Path, focal: Any, **names: Any) -> Fit:
+    image = below(path.parent, str(take(fields, "img_path")))
     numbers = smal_numbers(fields)
-    size = _size(fields, image)
+    if fields.get("width") is not None and fields.get("height") is not None:
+        size = size_of_image(fields["width"], fields["height"])
+    else:
+        size = picture_size(image) if image.is_file() else None
     return Fit(
         **names,
         **numbers,
         image_path=existing(image),
         image_size=size,
         group=PurePosixPath(names["image_id"]).parent.as_posix(),
+        split=path.stem if path.stem in SPLITS else None,
         body="smal",
         camera=_animal_camera(fields, one_number("flength", focal), numbers["translation"], size),
-        box=None if fields.get("bbox") is None else corners(fields["bbox"]),
-        mask_path=existing(below(folder, str(fields["mask_path"]))) if fields.get("mask_path") else None,
+        box=None if fields.get("bbox") is None else box_of(fields["bbox"], sized=True),
+        mask_path=existing(below(path.parent, str(fields["mask_path"]))) if fields.get("mask_path") else None,
     )
-
-
-def _size(fields: dict[str, Any], image: Path) -> tuple[int, int] | None:
-    if fields.get("width") is not None and fields.get("height") is not None:
-        return size_of_image(fields["width"], fields["height"])
-    return picture_size(image) if image.is_file() else None
 
 
 def _animal_camera(
@@ -203,7 +186,7 @@ def _animal_camera(
     if size is None:
         expected = "reproj_kp_2d with keypoint_3d, or height and width, or the image beside the json"
         raise InputMissing("nothing says where the camera looks", got="no camera in the file", expected=expected)
-    return pinhole(focal, (size[0] / 2, size[1] / 2))
+    return FitCamera("perspective", focal=focal, centre=(size[0] / 2, size[1] / 2))
 
 
 def _solved_camera(fields: dict[str, Any], focal: float, translation: np.ndarray) -> FitCamera | None:
@@ -226,12 +209,11 @@ def _solved_camera(fields: dict[str, Any], focal: float, translation: np.ndarray
         got, expected = f"{error:.1f} pixels off", f"at most {TOLERANCE:g} pixels from reproj_kp_2d"
         what = "keypoint_3d and reproj_kp_2d belong to no camera of this focal length"
         raise InputCorrupt(what, got=got, expected=expected)
-    return pinhole(scale * focal, centre)
+    return FitCamera("perspective", focal=scale * focal, centre=centre)
 
 
 def _solved(points: np.ndarray, pixels: np.ndarray, focal: float) -> tuple[float, float, tuple[float, float]]:
-    """Largest error in pixels, scale and centre of the best camera; the error is infinite where points lie behind
-    it."""
+    """Largest error in pixels (infinite where points lie behind), scale and centre of the best camera."""
     if not (points[:, 2] > 0).all():
         return np.inf, 1.0, (0.0, 0.0)
     flat = focal * points[:, :2] / points[:, 2:]
@@ -265,46 +247,36 @@ class PosedMesh(Dataset):
     name = "posed-mesh"
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every surface in the order of the names, of BITE's steps the last; one that cannot be read is a failure."""
         root = self.root(POSED_MESH)
-        paths = _last_steps(sorted(root.rglob("*.obj")))
-        require_tree(paths, root, POSED_MESH, POSED_MESH_HINT)
-        for name, path in sorted((path.with_name(name).relative_to(root).as_posix(), path) for path, name in paths):
-            yield attempt(f"{name}#0", name, path, _posed_mesh, path, name)
+        last: dict[str, Path] = {}
+        for path in sorted(root.rglob("*.obj")):
+            step = STEP.fullmatch(path.stem)
+            if step is None or step["step"] != "ainit":
+                last[path.with_name(step["name"] if step else path.stem).relative_to(root).as_posix()] = path
+        require_tree(last, root, POSED_MESH, POSED_MESH_HINT)
+        for name, path in sorted(last.items()):
+            yield attempt(f"{name}#0", name, path, _posed_mesh, path)
 
 
-def _last_steps(paths: list[Path]) -> list[tuple[Path, str]]:
-    """Each surface with its name without the step; of several steps the last, never the start."""
-    last: dict[Path, tuple[Path, str]] = {}
-    for path in paths:
-        step = STEP.fullmatch(path.stem)
-        name = step["name"] if step else path.stem
-        if step is None or step["step"] != "ainit":
-            last[path.with_name(name)] = (path, name)
-    return list(last.values())
-
-
-def _posed_mesh(path: Path, name: str) -> Fit:
+def _posed_mesh(path: Path, **names: Any) -> Fit:
     camera = _camera_fields(path)
     width, height = take(camera, "image_size")
-    focal = tuple(np.broadcast_to(np.ravel(np.asarray(take(camera, "focal"), dtype=np.float64)), 2))
+    focal = np.broadcast_to(np.ravel(np.asarray(take(camera, "focal"), dtype=np.float64)), 2)
     centre = tuple(np.ravel(camera["centre"])) if camera.get("centre") is not None else (width / 2, height / 2)
     return Fit(
-        **_crop(name, name, (width, height)),
+        **names,
+        image_size=(width, height),
+        body="smal",
         pose=np.zeros((0, 3)),
         betas=np.zeros(0),
         translation=np.zeros(3),
-        camera=pinhole(focal, centre, _rotation(path)),
+        camera=FitCamera("perspective", _rotation(path), focal=focal, centre=centre),
         mesh_path=path,
     )
 
 
 def _rotation(path: Path) -> np.ndarray:
-    """From the file's frame to the camera's, by the side on which the surface lies.
-
-    Raises:
-        InputCorrupt: it lies on neither side of the camera alone.
-    """
+    """From the file's frame to the camera's, by the side on which the surface lies."""
     depths = read_mesh(path)[0][:, 2]
     if len(depths) and depths.min() > 0:
         return np.eye(3)
@@ -316,18 +288,16 @@ def _rotation(path: Path) -> np.ndarray:
 
 
 def _camera_fields(path: Path) -> dict[str, Any]:
-    """Focal length and size of the image: BITE's array, else NAME.json, else the folder's camera.json.
-
-    Raises:
-        InputMissing: none of them is there.
-        InputCorrupt: unreadable, or with other fields.
-    """
+    """Focal length and size of the image: BITE's array, else NAME.json, else the folder's camera.json."""
     step = STEP.fullmatch(path.stem)
     array = f"{step['name']}_flength_{step['step']}.npy" if step else ""
     places = [folder / array for folder in (path.parent / "details", path.parent)] if step else []
     found = next(filter(Path.is_file, places), None)
     if found is not None:
-        return {"focal": _flength(found), "image_size": (BITE_SIDE, BITE_SIDE)}
+        require_no_pointer(found)
+        with reading("not a focal length", "one number", path=found, errors=DAMAGE):
+            focal = one_number("focal length", np.load(found, allow_pickle=False))
+        return {"focal": focal, "image_size": (BITE_SIDE, BITE_SIDE)}
     file = next(filter(Path.is_file, (path.with_suffix(".json"), path.with_name("camera.json"))), None)
     if file is None:
         got = f"no {array or path.stem + '.json'}"
@@ -338,9 +308,3 @@ def _camera_fields(path: Path) -> dict[str, Any]:
         got, expected = ", ".join(unknown), ", ".join(CAMERA_FIELDS)
         raise InputCorrupt("not a camera of a posed surface", got=got, expected=expected, path=file)
     return fields
-
-
-def _flength(path: Path) -> float:
-    require_no_pointer(path)
-    with reading("not a focal length", "one number", path=path, errors=DAMAGE):
-        return one_number("focal length", np.load(path, allow_pickle=False))

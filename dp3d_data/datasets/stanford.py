@@ -1,5 +1,4 @@
-"""Stanford Dogs and StanfordExtra: photographs in folders of breeds; boxes, masks, keypoints, official lists; SMAL
-fits."""
+"""Stanford Dogs and StanfordExtra: photographs in folders of breeds; boxes, masks, keypoints, lists; SMAL fits."""
 
 from __future__ import annotations
 
@@ -14,7 +13,6 @@ from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import (
     Annotations,
     box_of,
-    corners,
     in_words,
     keypoints_of,
     reading,
@@ -74,7 +72,6 @@ class StanfordDogs(Dataset):
     name = "stanford-dogs"
 
     def records(self) -> list[ImageRecord]:
-        """Every image below the folder of images, by path."""
         root = self.root(IMAGES)
         folder = images_folder(root)
         names = [name for name in names_below(folder) if name.count("/") == 1]
@@ -86,13 +83,9 @@ class StanfordDogs(Dataset):
         return [_annotations(notes / Path(record.image_id).with_suffix("")).of(record) for record in records]
 
     def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit in the order of the photographs' names."""
         root = self.root(FITS)
-        paths = sorted(
-            (_image_of(path.relative_to(root / "fits")), path)
-            for path in (root / "fits").rglob("*")
-            if path.suffix in ENDINGS
-        )
+        below = [path for path in (root / "fits").rglob("*") if path.suffix in ENDINGS]
+        paths = sorted((_image_of(path.relative_to(root / "fits")), path) for path in below)
         require_tree(paths, root, FITS, FITS_HINT)
         folder, splits, seen = images_folder(root), split_lists(root), set[str]()
         for image, path in paths:
@@ -100,8 +93,7 @@ class StanfordDogs(Dataset):
                 yield failure(f"{image}#0", image, path, InputCorrupt("a second fit of the same photograph"))
                 continue
             seen.add(image)
-            known: dict[str, Any] = {"instance_id": f"{image}#0", "image_id": image, "group": breed(image)}
-            known |= {"split": splits.get(image), "image_path": existing(folder / image)}
+            known: dict[str, Any] = {"split": splits.get(image), "image_path": existing(folder / image)}
             known["mask_path"] = existing((root / "masks" / image).with_suffix(".png"))
             yield attempt(f"{image}#0", image, path, _fit, path, known)
 
@@ -117,11 +109,7 @@ def breed(image: str) -> str:
 
 
 def official_splits(root: Path) -> dict[str, str]:
-    """Photograph -> train or test, of the lists of MATLAB that are there.
-
-    Raises:
-        InputCorrupt: a list that cannot be read.
-    """
+    """Photograph -> train or test, of the lists of MATLAB that are there."""
     splits: dict[str, str] = {}
     for split, name in LISTS.items():
         path = existing(root / name) or existing(root / "lists" / name)
@@ -173,10 +161,12 @@ def _image_of(path: Path) -> str:
     return f"{name}.jpg"
 
 
-def _fit(path: Path, known: dict[str, Any]) -> Fit:
+def _fit(path: Path, known: dict[str, Any], **names: Any) -> Fit:
     fields = read_fields(path)
     return Fit(
+        **names,
         **known,
+        group=breed(names["image_id"]),
         **smal_numbers(fields),
         image_size=fields.get("image_size"),
         body="smal",
@@ -201,7 +191,6 @@ class StanfordExtra(Dataset):
     name = "stanford-extra"
 
     def records(self) -> list[ImageRecord]:
-        """The photographs in the order of the json, each with its dogs."""
         path = self.path(EXTRA)
         entries = read_json(path, EXTRA, EXTRA_HINT)
         if not isinstance(entries, list):
@@ -227,7 +216,6 @@ class StanfordExtra(Dataset):
 
 
 def _entry(entry: Any, number: int, masks: bool) -> Annotations:
-    """The dog of an entry, or what is wrong with it."""
     found = Annotations()
 
     def make() -> GivenObject:
@@ -237,7 +225,7 @@ def _entry(entry: Any, number: int, masks: bool) -> Annotations:
         if not entry["img_path"]:
             raise KeyError("img_path")
         mask = segmentation_mask({"counts": entry["seg"]}, found.size) if masks else None  # run lengths as COCO's text
-        return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=keypoints_of(entry["joints"]))
+        return GivenObject(box_of(entry["img_bbox"], sized=True), mask=mask, keypoints=keypoints_of(entry["joints"]))
 
     found.add(f"entry {number}", make)
     return found

@@ -1,5 +1,4 @@
-"""Bones inside the limbs of a bare surface: paths through their middles, what each bone moves, and what each limb
-is."""
+"""Bones inside the limbs of a bare surface: paths through their middles, what each moves, and names of limbs."""
 
 from __future__ import annotations
 
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dp3d_data.geometry.laplacian import laplacian_matrices
+from dp3d_data.geometry.skeleton import ancestors
 
 SLICES = 12
 BONE = 0.13  # usual length of a bone, template units
@@ -20,8 +20,7 @@ MIRROR = np.array([1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Chain:
-    """The bones of one limb: joints [n, 3] from its inner end outwards, the end of the last bone, and n + 1 rising
-    levels.
+    """The bones of one limb: joints [n, 3] from its inner end outwards, the last end, and n + 1 rising levels.
 
     Bone i moves the limb's vertices whose remoteness lies between levels[i] and levels[i + 1].
     """
@@ -34,8 +33,7 @@ class Chain:
 def middle_path(
     limb: Limb, points: Float[np.ndarray, "K 3"], values: Float[np.ndarray, "K"], areas: Float[np.ndarray, "K"]
 ) -> np.ndarray:
-    """SLICES + 1 points [S, 3] through a limb from its inner end outwards: middles of its slices of equal
-    remoteness."""
+    """SLICES + 1 points through a limb from its inner end outwards: middles of slices of equal remoteness."""
     own, height = limb.vertices, values[limb.vertices]
     levels = np.linspace(limb.bottom, limb.top, SLICES + 1)
     width = max((limb.top - limb.bottom) / SLICES, 1e-9)
@@ -51,12 +49,10 @@ def partners(limbs: list[Limb], symmetry: Int[np.ndarray, "K"] | None) -> Int[np
     label = np.zeros(len(symmetry), dtype=int)
     for place, limb in enumerate(limbs):
         label[limb.vertices] = place
-    other = np.array(
-        [
-            np.bincount(label[symmetry[limb.vertices]], minlength=len(limbs)).argmax() if len(limb.vertices) else place
-            for place, limb in enumerate(limbs)
-        ]
-    )
+    other = own.copy()
+    for place, limb in enumerate(limbs):
+        if len(limb.vertices):
+            other[place] = np.bincount(label[symmetry[limb.vertices]]).argmax()
     return np.where(other[other] == own, other, own)
 
 
@@ -68,8 +64,7 @@ def chains_of(
     other: Int[np.ndarray, "limbs"],
     symmetric: bool,
 ) -> list[Chain]:
-    """The bones of every limb, mirror images of each other on both sides of a symmetric body; the trunk has one
-    joint."""
+    """The bones of every limb, mirror images on both sides of a symmetric body; the trunk has one joint."""
     paths = [middle_path(limb, points, values, areas) for limb in limbs]
     if symmetric:
         paths = [(path + MIRROR * paths[other[place]]) / 2 for place, path in enumerate(paths)]
@@ -89,10 +84,9 @@ def _chain(path: np.ndarray, bottom: float, top: float) -> Chain:
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     count = int(np.clip(round(along[-1] / BONE), 1, MOST_BONES))
     wanted = along[-1] * np.arange(count + 1) / count
-    places = (
-        np.interp(wanted, along, np.arange(len(path))) if along[-1] > 0 else np.linspace(0, len(path) - 1, count + 1)
-    )
-    spots = np.stack([np.interp(places, np.arange(len(path)), path[:, axis]) for axis in range(3)], axis=1)
+    steps = np.arange(len(path))
+    places = np.interp(wanted, along, steps) if along[-1] > 0 else np.linspace(0, steps[-1], count + 1)
+    spots = np.stack([np.interp(places, steps, path[:, axis]) for axis in range(3)], axis=1)
     return Chain(spots[:-1], spots[-1], bottom + (top - bottom) * places / (len(path) - 1))
 
 
@@ -148,9 +142,8 @@ def name_limbs(
     """
     outer = [[place for place, limb in enumerate(limbs) if limb.inner == one] for one in range(len(limbs))]
     low = height[0] + GROUND * (height[1] - height[0])
-    legs = {
-        place for place in range(len(limbs)) if not outer[place] and limbs[place].inner >= 0 and tips[place, 2] <= low
-    }
+    bare = [place for place, limb in enumerate(limbs) if not outer[place] and limb.inner >= 0]
+    legs = {place for place in bare if tips[place, 2] <= low}
     names = {place: name for place, name in _leg_names(sorted(legs), chains, other).items()}
     trunk = _between(legs, limbs) or {len(limbs) - 1}
     growths = _growths(set(range(len(limbs))) - legs - trunk, limbs)
@@ -184,13 +177,8 @@ def _leg_names(legs: list[int], chains: list[Chain], other: np.ndarray) -> dict[
 
 def _between(legs: set[int], limbs: list[Limb]) -> set[int]:
     """The limbs on the ways between legs: from each leg inwards, as far as not all legs lie outside."""
-    ways = []
-    for leg in legs:
-        way, at = [], limbs[leg].inner
-        while at >= 0:
-            way.append(at)
-            at = limbs[at].inner
-        ways.append(way)
+    inner = [limb.inner for limb in limbs]
+    ways = [ancestors(leg, inner)[1:] for leg in legs]
     if not ways:
         return set()
     shared = set(ways[0]).intersection(*ways[1:])
@@ -230,8 +218,7 @@ def _name_growths(names: dict[int, str], growths, trunk, limbs, other, tips, cha
 def _name_head(
     names: dict[int, str], group: set[int], limbs: list[Limb], other: np.ndarray, chains: list[Chain]
 ) -> None:
-    """The limb that ears and muzzle grow on is the neck with the head at its end; what lies between it and the trunk,
-    necks."""
+    """What ears and muzzle grow on is the neck with the head at its end; what else bears limbs, necks."""
     bearing = [place for place in group if any(limb.inner == place for limb in limbs)]
     neck = min(bearing, default=min(group))
     names[neck] = "neck"
@@ -267,8 +254,7 @@ class Limb:
 
 
 def remoteness(distances: Float[np.ndarray, "K K"], areas: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:
-    """Mean distance along the surface to all of it: smallest in the middle of the body, largest at the tips of
-    limbs."""
+    """Mean distance along the surface to all of it: small in the middle of a body, large at tips of limbs."""
     return distances.astype(np.float64) @ (areas / areas.sum())
 
 
@@ -287,10 +273,14 @@ def find_limbs(values: Float[np.ndarray, "K"], faces: Int[np.ndarray, "F 3"], sh
         Limbs before those that they end in; the last one is the trunk. Every vertex belongs to one.
     """
     parts = _Parts(values, shortest)
-    neighbours = _neighbours(len(values), faces)
+    neighbours: list[set[int]] = [set() for _ in values]
+    for a, b, c in faces.tolist():
+        neighbours[a] |= {b, c}
+        neighbours[b] |= {a, c}
+        neighbours[c] |= {a, b}
     for vertex in np.argsort(-values, kind="stable").tolist():
-        parts.add(vertex, neighbours[vertex])
-    return _collapsed(parts.finished(), values, shortest)
+        parts.add(vertex, sorted(neighbours[vertex]))
+    return _collapsed(parts)
 
 
 class _Parts:
@@ -319,9 +309,8 @@ class _Parts:
 
     def add(self, vertex: int, neighbours: list[int]) -> None:
         """Put a vertex, lower than all before it, into the part around it, which may first be made of several."""
-        around = sorted(
-            {self.find(self.of[one]) for one in neighbours if self.of[one] >= 0}, key=lambda p: -self.rise(p, vertex)
-        )
+        parts = {self.find(self.of[one]) for one in neighbours if self.of[one] >= 0}
+        around = sorted(parts, key=lambda part: -self.rise(part, vertex))
         high = [part for part in around if self.rise(part, vertex) >= self.shortest]
         if len(high) > 1:
             home = self.open(self.tips[high[0]])
@@ -339,24 +328,18 @@ class _Parts:
     def rise(self, part: int, vertex: int) -> float:
         return float(self.values[self.tips[part]] - self.values[vertex])
 
-    def finished(self) -> dict[int, tuple[list[int], int, int]]:
-        """Part -> members, tip and the part it ends in; those that were bumps are gone."""
-        kept = {part for part in range(len(self.follows)) if self.inner[part] >= 0 or self.follows[part] == part}
-        return {part: (self.members[part], self.tips[part], self.inner[part]) for part in sorted(kept)}
 
-
-def _collapsed(parts: dict[int, tuple[list[int], int, int]], values: np.ndarray, shortest: float) -> list[Limb]:
-    """Parts between two meetings that lie closer than `shortest` are no limbs: several limbs meet in one place
-    there."""
-    members = {part: list(own) for part, (own, _, _) in parts.items()}
-    inner = {part: end for part, (_, _, end) in parts.items()}
-    for part in sorted(parts):
+def _collapsed(parts: _Parts) -> list[Limb]:
+    """Limbs: parts that were no bumps, nor lie between two meetings closer than `shortest`."""
+    values, members = parts.values, parts.members
+    inner = {part: end for part, end in enumerate(parts.inner) if end >= 0 or parts.follows[part] == part}
+    for part in sorted(inner):
         outer = [one for one in inner if inner[one] == part]
         if not outer or inner[part] < 0:
             continue
         span = np.ptp(values[members[part]]) if members[part] else 0.0
-        if span < shortest:
-            members[inner[part]] += members.pop(part)
+        if span < parts.shortest:
+            members[inner[part]] += members[part]
             for one in outer:
                 inner[one] = inner[part]
             del inner[part]
@@ -365,14 +348,5 @@ def _collapsed(parts: dict[int, tuple[list[int], int, int]], values: np.ndarray,
     for part in sorted(inner):
         own = np.array(sorted(members[part]), dtype=np.int64)
         top, bottom = (float(values[own].max()), float(values[own].min())) if len(own) else (0.0, 0.0)
-        limbs.append(Limb(own, parts[part][1], top, bottom, order.get(inner[part], -1)))
+        limbs.append(Limb(own, parts.tips[part], top, bottom, order.get(inner[part], -1)))
     return limbs
-
-
-def _neighbours(count: int, faces: np.ndarray) -> list[list[int]]:
-    found: list[set[int]] = [set() for _ in range(count)]
-    for a, b, c in faces.tolist():
-        found[a] |= {b, c}
-        found[b] |= {a, c}
-        found[c] |= {a, b}
-    return [sorted(one) for one in found]

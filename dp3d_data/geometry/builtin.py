@@ -53,9 +53,8 @@ def template_in(folder: str | Path, names: Sequence[str]) -> str:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         got = ", ".join(sorted(place.name for place in folder.iterdir())[:6]) or "an empty folder"
-        raise InputMissing(
-            "no template of this category in the folder", got=got, expected=" or ".join(names), path=folder
-        )
+        what, expected = "no template of this category in the folder", " or ".join(names)
+        raise InputMissing(what, got=got, expected=expected, path=folder)
     return str(found)
 
 
@@ -86,27 +85,19 @@ def load_template(name_or_path: str | Path) -> Template:
     """
     text, path = str(name_or_path), Path(name_or_path)
     if not path.suffix and path.name == text:
-        return _by_name(text)
+        for folder in (DATA, imported_folder()):
+            if (folder / f"{text}.npz").is_file():
+                return Template.load(folder / f"{text}.npz")
+        known = builtin_names() + imported_names()
+        near = difflib.get_close_matches(text, known, n=1)
+        listing = "dp3d-data template list; or: dp3d-data template import MESH --name NAME"
+        hint = f"did you mean {near[0]!r}?" if near else listing
+        raise TemplateError("no template of that name", got=repr(text), expected=", ".join(known), hint=hint)
     if not path.is_file():
-        raise InputMissing(
-            "no such template file", got=text, expected="a built-in name or .npz, .obj, .ply, .glb", path=path
-        )
+        expected = "a built-in name or .npz, .obj, .ply, .glb"
+        raise InputMissing("no such template file", got=text, expected=expected, path=path)
     if path.suffix.lower() == ".npz":
         return Template.load(path)
     from dp3d_data.geometry.mesh_files import import_mesh
 
     return import_mesh(path)[0]
-
-
-def _by_name(name: str) -> Template:
-    for folder in (DATA, imported_folder()):
-        if (folder / f"{name}.npz").is_file():
-            return Template.load(folder / f"{name}.npz")
-    known = builtin_names() + imported_names()
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = (
-        f"did you mean {near[0]!r}?"
-        if near
-        else "dp3d-data template list; or: dp3d-data template import MESH --name NAME"
-    )
-    raise TemplateError("no template of that name", got=repr(name), expected=", ".join(known), hint=hint)

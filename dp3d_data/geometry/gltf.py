@@ -72,9 +72,8 @@ class Glb:
         offset, stride = _number(view.get("byteOffset", 0)), _number(view.get("byteStride", item))
         end = min(offset + _number(view["byteLength"]), len(self.binary))
         if stride < item or offset + start + (count - 1) * stride + item > end:
-            raise ValueError(
-                f"accessor {accessor}: {count} values of {item} bytes, {stride} apart, do not lie in the file"
-            )
+            place = f"accessor {accessor}: {count} values of {item} bytes, {stride} apart"
+            raise ValueError(f"{place}, do not lie in the file")
         values = np.ndarray((count, width), kind, self.binary, offset + start, (stride, kind.itemsize)).copy()
         if entry.get("normalized"):
             values = np.maximum(values.astype(np.float64) / np.iinfo(kind).max, -1)
@@ -87,19 +86,16 @@ class Glb:
             return self.compressed()
         if view is None or uri is None:
             return InputCorrupt("arrays that are sparse, or nowhere in the file", hint=WHOLE, path=self.path)
-        return InputCorrupt(
-            "the arrays lie in another file", got=str(uri)[:80], expected="one .glb", hint=WHOLE, path=self.path
-        )
+        got, expected = str(uri)[:80], "one .glb"
+        return InputCorrupt("the arrays lie in another file", got=got, expected=expected, hint=WHOLE, path=self.path)
 
     def compressed(self) -> InputCorrupt:
         """The error for a compressed file."""
-        return InputCorrupt(
-            f"the mesh is compressed by {self.compression}", expected="a plain .glb", hint=WHOLE, path=self.path
-        )
+        what = f"the mesh is compressed by {self.compression}"
+        return InputCorrupt(what, expected="a plain .glb", hint=WHOLE, path=self.path)
 
 
 def _number(value: object) -> int:
-    """A count or an offset of the document."""
     if type(value) is not int or value < 0:
         raise ValueError(f"{value!r:.40} where a number from 0 on should be")
     return value
@@ -123,7 +119,11 @@ def read_glb(path: str | Path) -> Glb:
         document = parse_json(data[20 : 20 + length])
         if not isinstance(document, dict):
             raise ValueError(f"a {type(document).__name__} as its document")
-        glb = Glb(document, _binary_chunk(data[20 + length :]), path)
+        rest = data[20 + length :]  # the chunk that follows, where one does
+        size, kind = struct.unpack_from("<I4s", rest) if rest else (0, b"BIN\0")
+        if kind != b"BIN\0":
+            raise ValueError(f"a chunk {kind!r} where the arrays should be")
+        glb = Glb(document, rest[8 : 8 + size], path)
     except DAMAGE as error:
         raise InputCorrupt("not a binary glTF 2 file", got=error, expected="a .glb file", path=path) from error
     try:
@@ -136,24 +136,13 @@ def read_glb(path: str | Path) -> Glb:
     return glb
 
 
-def _binary_chunk(rest: bytes) -> bytes:
-    """The content of the chunk that follows the document; empty where none does."""
-    if not rest:
-        return b""
-    size, kind = struct.unpack_from("<I4s", rest)
-    if kind != b"BIN\0":
-        raise ValueError(f"a chunk {kind!r} where the arrays should be")
-    return rest[8 : 8 + size]
-
-
 def _check_document(glb: Glb) -> None:
     """Refuse, before any array is read, what cannot be a body."""
     if any(name in COMPRESSIONS for name in glb.document.get("extensionsRequired", [])):
         raise glb.compressed()
     if strange := [name for name in glb.document.get("extensionsRequired", []) if not str(name).startswith(HARMLESS)]:
-        raise InputCorrupt(
-            "the mesh needs an extension that is not known here", got=str(strange[0])[:80], hint=WHOLE, path=glb.path
-        )
+        what, got = "the mesh needs an extension that is not known here", str(strange[0])[:80]
+        raise InputCorrupt(what, got=got, hint=WHOLE, path=glb.path)
     if len(glb.part("nodes")) > MOST_NODES:
         raise ValueError(f"{len(glb.part('nodes'))} nodes, a body has at most {MOST_NODES}")
     for name in LISTS:
@@ -261,11 +250,8 @@ def read_surface(glb: Glb) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F
 
 def _require_few(glb: Glb, shown: list[int]) -> None:
     """Refuse nodes that show far more vertices than the file holds, or more parts than a body has."""
-    nodes, accessors, parts = (
-        glb.part("nodes"),
-        glb.part("accessors"),
-        [mesh["primitives"] for mesh in glb.part("meshes")],
-    )
+    nodes, accessors = glb.part("nodes"), glb.part("accessors")
+    parts = [mesh["primitives"] for mesh in glb.part("meshes")]
     sizes = [sum(accessors[part["attributes"]["POSITION"]]["count"] for part in some) for some in parts]
     meshes = [_number(nodes[node]["mesh"]) for node in shown]
     total, most = sum(sizes[mesh] for mesh in meshes), len(glb.binary) + FREE_VERTICES

@@ -31,7 +31,6 @@ def laplace_beltrami(template: Template, count: int) -> tuple[Float[np.ndarray, 
     Raises:
         UsageError: count is not in 1..K-1.
     """
-    _check_count(count, template.num_vertices)
     shapes = {"eigenvalues": (count,), "functions": (template.num_vertices, count)}
 
     def compute() -> dict[str, np.ndarray]:
@@ -63,7 +62,9 @@ def laplacian_basis(
     from scipy.linalg import eigh
     from scipy.sparse.linalg import eigsh
 
-    _check_count(count, len(vertices))
+    if not 1 <= count < len(vertices):
+        expected = f"1 to {len(vertices) - 1}, below the number of vertices"
+        raise UsageError("the basis cannot have that many functions", got=count, expected=expected)
     laplacian, mass = laplacian_matrices(vertices, faces)
     start = np.random.default_rng(0).standard_normal(len(vertices))
     if count > len(vertices) // 2:
@@ -80,12 +81,6 @@ def laplacian_basis(
     return values, (functions * signs).astype(np.float32)
 
 
-def _check_count(count: int, num_vertices: int) -> None:
-    if not 1 <= count < num_vertices:
-        expected = f"1 to {num_vertices - 1}, below the number of vertices"
-        raise UsageError("the basis cannot have that many functions", got=count, expected=expected)
-
-
 GEODESICS_VERSION = 2
 ROWS = 512
 
@@ -94,10 +89,10 @@ def geodesic_distances(template: Template) -> Float[np.ndarray, "K K"]:
     """All pairs of distances along the surface, template units, float32, cached by the template's content hash."""
     size = template.num_vertices
     name = f"geodesics-{template.content_hash}-v{GEODESICS_VERSION}"
-    shapes = {"distances": (size, size)}
-    return cached_arrays(name, shapes, lambda: {"distances": surface_distances(template.vertices, template.faces)})[
-        "distances"
-    ]
+    arrays = cached_arrays(
+        name, {"distances": (size, size)}, lambda: {"distances": surface_distances(template.vertices, template.faces)}
+    )
+    return arrays["distances"]
 
 
 def surface_distances(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "K K"]:
@@ -175,9 +170,8 @@ def cached_arrays(name: str, shapes: Mapping[str, tuple[int, ...]], compute: Cal
     path = cache_dir() / f"{name}.npz"
     try:
         arrays = read_arrays(path)
-        if {key: value.shape for key, value in arrays.items()} == shapes and not any(
-            np.isnan(value).any() for value in arrays.values()
-        ):
+        whole = not any(np.isnan(value).any() for value in arrays.values())
+        if whole and {key: value.shape for key, value in arrays.items()} == shapes:
             return arrays
     except (InputMissing, InputCorrupt):
         pass

@@ -16,7 +16,7 @@ from dp3d_data.files import read_text, require_no_pointer, write_text, write_who
 from dp3d_data.geometry.gltf import is_rigged, read_glb, read_surface
 from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
 from dp3d_data.geometry.symmetry import detect_symmetry, guessed_axes
-from dp3d_data.geometry.template import Template, check_mesh, make_template
+from dp3d_data.geometry.template import Template, check_mesh, component_labels, make_template
 from dp3d_data.limits import DAMAGE
 
 SUFFIXES = (".obj", ".ply", ".glb")
@@ -79,7 +79,6 @@ def import_mesh(
 
 
 def _turned(mesh: Mesh, axes: str, name: str, unit: str) -> Template:
-    """The template of a mesh that lies along these axes."""
     vertices, faces = mesh
     template = make_template(name, vertices @ axes_matrix(axes).T, faces, unit=unit)
     return replace(template, symmetry=detect_symmetry(template.vertices))
@@ -124,7 +123,10 @@ def write_mesh(template: Template, path: str | Path, source_units: bool = False)
     if path.suffix.lower() == ".glb":
         vertices = vertices @ TEMPLATE_FROM_GLTF
     if path.suffix.lower() == ".obj":
-        return _write_obj(path, vertices, template.faces)
+        # Nine digits: enough to read the same single-precision numbers back.
+        lines = [f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in vertices.tolist()]
+        lines += [f"f {a} {b} {c}\n" for a, b, c in (template.faces + 1).tolist()]
+        return write_text(path, "".join(lines))
     mesh = trimesh.Trimesh(vertices, template.faces, process=False)
     return write_whole(path, lambda stream: mesh.export(stream, file_type=path.suffix.lower()[1:]))
 
@@ -155,10 +157,9 @@ def _check_file(path: Path) -> None:
     if size == 0:
         raise InputCorrupt("the file is empty", got="0 bytes", expected=f"a {path.suffix} mesh", path=path)
     if size > MOST_BYTES:
+        got, expected = f"{size} bytes", f"at most {MOST_BYTES}"
         hint = "decimate it to a few thousand vertices in a mesh editor"
-        raise InputCorrupt(
-            "too large for a template", got=f"{size} bytes", expected=f"at most {MOST_BYTES}", hint=hint, path=path
-        )
+        raise InputCorrupt("too large for a template", got=got, expected=expected, hint=hint, path=path)
 
 
 def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> list[str]:
@@ -180,8 +181,6 @@ def _mended(vertices: np.ndarray, faces: np.ndarray, weld: bool, clean: bool, fl
         notes.append(f"{int((~whole).sum())} faces name a vertex twice and were dropped")
         faces = faces[whole]
     if clean and inside and len(faces):
-        from dp3d_data.geometry.template import component_labels
-
         labels = component_labels(len(vertices), faces)[faces[:, 0]]
         kept = faces[labels == np.bincount(labels).argmax()]
         ids, inverse = np.unique(kept, return_inverse=True)
@@ -213,8 +212,7 @@ def _read_obj(path: Path) -> Mesh:
 
 
 def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Lines without comments, those that end with a backslash joined with the next; each with the number of its last
-    part."""
+    """Lines without comments, joined where they end with a backslash; each with its last number."""
     held = ""
     for number, line in enumerate(lines, start=1):
         line = held + line.partition("#")[0].rstrip()
@@ -232,24 +230,14 @@ def _fan(words: list[str], known: int) -> list[tuple[int, int, int]]:
     return [(corners[0], b, c) for b, c in zip(corners[1:-1], corners[2:], strict=True)]
 
 
-def _write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> Path:
-    """Nine digits: enough to read the same single-precision numbers back."""
-    lines = [f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in vertices.tolist()]
-    lines += [f"f {a} {b} {c}\n" for a, b, c in (faces + 1).tolist()]
-    return write_text(path, "".join(lines))
-
-
 def _read_ply(path: Path) -> Mesh:
     """As many vertices and faces as the header says; no other file that it names is opened."""
     import trimesh
 
     head, end, rest = path.read_bytes().partition(b"end_header")
     head = re.sub(rb"(?m)^comment\b.*\n", b"", head)  # which may name a picture
-    parts = [
-        part
-        for part in trimesh.load_scene(BytesIO(head + end + rest), "ply", process=False).dump()
-        if hasattr(part, "vertices")
-    ]
+    scene = trimesh.load_scene(BytesIO(head + end + rest), "ply", process=False)
+    parts = [part for part in scene.dump() if hasattr(part, "vertices")]
     if not parts:
         raise ValueError("no triangles in it")
     none = np.zeros((0, 3), dtype=np.int64)
@@ -258,9 +246,8 @@ def _read_ply(path: Path) -> Mesh:
     told = dict(re.findall(rb"element\s+(vertex|face)\s+(\d+)", head))
     points, triangles = (int(told.get(name, 0)) for name in (b"vertex", b"face"))
     if vertices.shape != (points, 3) or faces.shape[1:] != (3,) or len(faces) < triangles:
-        raise ValueError(
-            f"{len(vertices)} vertices and {len(faces)} faces of the {points} and {triangles} that it says"
-        )
+        has = f"{len(vertices)} vertices and {len(faces)} faces"
+        raise ValueError(f"{has} of the {points} and {triangles} that it says")
     return vertices, faces
 
 

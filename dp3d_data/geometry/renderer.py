@@ -152,12 +152,10 @@ def render(
     corners = points[faces[hits.triangles]]
     away = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2:] > 0
     normals = np.where(away, -normals, normals) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
-    painted = (
-        colours(hits.triangles, hits.weights)
-        if callable(colours)
-        else hits.interpolate(colours.astype(np.float64), faces)
-    )
-    ambient = SOFT if callable(colours) else AMBIENT
+    if callable(colours):
+        painted, ambient = colours(hits.triangles, hits.weights), SOFT
+    else:
+        painted, ambient = hits.interpolate(colours.astype(np.float64), faces), AMBIENT
     light = ambient + (1 - ambient) * (normals @ LIGHT).clip(0)
     picture = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
     picture[hits.rows, hits.columns] = (painted * light[:, None]).clip(0, 255).astype(np.uint8)

@@ -1,11 +1,9 @@
-"""A skeleton for a bare mesh: limbs found on its surface, bones in their middles, soft skin.
-
-limits.
-"""
+"""A skeleton for a bare mesh: limbs found on its surface, bones in their middles, soft skin."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from dp3d_data.geometry.bones import (
     skin_weights,
 )
 from dp3d_data.geometry.laplacian import geodesic_distances
-from dp3d_data.geometry.skeleton import Skeleton
+from dp3d_data.geometry.skeleton import Skeleton, ancestors
 from dp3d_data.geometry.template import Template, component_labels
 
 SHORTEST = 0.03  # least rise of a limb, template units
@@ -57,38 +55,36 @@ def rigged(template: Template) -> Template:
     Returns:
         The same mesh with joints; parts that are not connected to the largest follow its nearest bones.
     """
+    from scipy.spatial import cKDTree
+
     if template.skeleton is not None:
         return template
-    kept = _largest_part(template)
+    labels = component_labels(template.num_vertices, template.faces)
+    kept = np.flatnonzero(labels == np.bincount(labels).argmax()) if labels.max() > 0 else None
     body = template if kept is None else _part(template, kept)
-    limbs, chains, other, values = _structure(body)
-    weights = skin_weights(limbs, chains, body.vertices.astype(np.float64), body.faces, values)
-    names, parents, heads, partner = _joints(body, limbs, chains, other)
-    if body.symmetry is not None:
-        weights = (weights + weights[body.symmetry][:, partner]) / 2
-    trunk = [joint for joint, name in enumerate(names) if name.startswith(("trunk", "spine"))]
-    parents, heads = rerooted(parents, heads, _middle(weights[:, trunk], body, trunk))
-    order = _parents_first(parents)
-    place = np.argsort(order)
-    parents = np.array([place[parents[joint]] if parents[joint] >= 0 else -1 for joint in order], dtype=np.int32)
-    weights = pruned(weights[:, order])
-    if kept is not None:
-        weights = weights[_nearest(template, kept)]
-    rest = np.tile(np.eye(4, dtype=np.float32), (len(order), 1, 1))
-    rest[:, :3, 3] = heads[order]
-    joint_names = tuple(names[joint] for joint in order)
-    return replace(template, skeleton=Skeleton(joint_names, parents, rest, weights, **hinges_of(joint_names, parents)))
-
-
-def _structure(body: Template) -> tuple[list[Limb], list[Chain], Int[np.ndarray, "limbs"], Float[np.ndarray, "K"]]:
-    areas = body.vertex_areas
+    points, areas = body.vertices.astype(np.float64), body.vertex_areas
     values = remoteness(geodesic_distances(body), areas)
     if body.symmetry is not None:
         values = (values + values[body.symmetry]) / 2
     limbs = find_limbs(values, body.faces, SHORTEST)
     other = partners(limbs, body.symmetry)
-    points = body.vertices.astype(np.float64)
-    return limbs, chains_of(limbs, points, values, areas, other, body.symmetry is not None), other, values
+    chains = chains_of(limbs, points, values, areas, other, body.symmetry is not None)
+    weights = skin_weights(limbs, chains, points, body.faces, values)
+    names, parents, heads, partner = _joints(body, limbs, chains, other)
+    if body.symmetry is not None:
+        weights = (weights + weights[body.symmetry][:, partner]) / 2
+    trunk = [joint for joint, name in enumerate(names) if name.startswith(("trunk", "spine"))]
+    parents, heads = rerooted(parents, heads, _middle(weights[:, trunk], body, trunk))
+    order = sorted(range(len(parents)), key=lambda joint: (len(ancestors(joint, parents)), joint))
+    place = np.argsort(order)
+    parents = np.array([place[parents[joint]] if parents[joint] >= 0 else -1 for joint in order], dtype=np.int32)
+    weights = pruned(weights[:, order])
+    if kept is not None:
+        weights = weights[cKDTree(body.vertices).query(template.vertices)[1]]
+    rest = np.tile(np.eye(4, dtype=np.float32), (len(order), 1, 1))
+    rest[:, :3, 3] = heads[order]
+    joint_names = tuple(names[joint] for joint in order)
+    return replace(template, skeleton=Skeleton(joint_names, parents, rest, weights, **hinges_of(joint_names, parents)))
 
 
 def _joints(body: Template, limbs: list[Limb], chains: list[Chain], other: np.ndarray):
@@ -120,24 +116,12 @@ def _middle(weights: np.ndarray, body: Template, joints: list[int]) -> int:
 def rerooted(
     parents: list[int], heads: Float[np.ndarray, "J 3"], root: int
 ) -> tuple[list[int], Float[np.ndarray, "J 3"]]:
-    """The tree of joints hung up at another one: where a link turns round, both ends keep turning about the same
-    place."""
-    turned, moved, joint = list(parents), heads.copy(), root
-    while parents[joint] >= 0:
-        inner = parents[joint]
+    """The tree of joints hung up at another one: a link that turns round keeps its place."""
+    turned, moved = list(parents), heads.copy()
+    for joint, inner in pairwise(ancestors(root, parents)):
         turned[inner], moved[inner] = joint, heads[joint]
-        joint = inner
     turned[root] = -1
     return turned, moved
-
-
-def _parents_first(parents: list[int]) -> list[int]:
-    depth = [0] * len(parents)
-    for joint in range(len(parents)):
-        at = joint
-        while parents[at] >= 0:
-            at, depth[joint] = parents[at], depth[joint] + 1
-    return sorted(range(len(parents)), key=lambda joint: (depth[joint], joint))
 
 
 def hinges_of(names: tuple[str, ...], parents: Int[np.ndarray, "J"]) -> dict[str, Any]:
@@ -170,12 +154,6 @@ def limits_of(name: str) -> Limits:
     return tilt, swing, turn
 
 
-def _largest_part(template: Template) -> Int[np.ndarray, "V"] | None:
-    """The vertices of the largest connected part; None where there is only one."""
-    labels = component_labels(template.num_vertices, template.faces)
-    return np.flatnonzero(labels == np.bincount(labels).argmax()) if labels.max() > 0 else None
-
-
 def _part(template: Template, kept: np.ndarray) -> Template:
     place = np.full(template.num_vertices, -1)
     place[kept] = np.arange(len(kept))
@@ -184,9 +162,3 @@ def _part(template: Template, kept: np.ndarray) -> Template:
     if symmetry is not None and (symmetry < 0).any():
         symmetry = None
     return Template(template.name, template.vertices[kept], faces, symmetry=symmetry)
-
-
-def _nearest(template: Template, kept: np.ndarray) -> Int[np.ndarray, "K"]:
-    from scipy.spatial import cKDTree
-
-    return cKDTree(template.vertices[kept]).query(template.vertices)[1]

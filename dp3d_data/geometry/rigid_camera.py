@@ -1,5 +1,4 @@
-"""The camera of the rigid template in closed form: affine fit, nearest orthonormal rows, scale; and where it looks
-from."""
+"""The camera of the rigid template in closed form: affine fit, orthonormal rows, scale; and where it stands."""
 
 from __future__ import annotations
 
@@ -67,9 +66,8 @@ def fit_camera(
         got = f"{tuple(keypoints.shape)} keypoints, {tuple(visible.shape)} visible, {len(template)} vertices"
         raise ShapeError("keypoints, visibility and template differ in the number of vertices", got=got)
     if not bool(visible.any(1).all()):
-        raise ShapeError(
-            "an instance has no visible vertex", expected="at least one; build-shards drops such instances"
-        )
+        expected = "at least one; build-shards drops such instances"
+        raise ShapeError("an instance has no visible vertex", expected=expected)
     mass = visible.to(torch.float64)
     if weights is not None:
         mass = mass * (weights.to(torch.float64) + LEAST_WEIGHT)
@@ -77,9 +75,8 @@ def fit_camera(
     y = torch.where(visible[..., None].expand_as(keypoints), keypoints, torch.zeros_like(keypoints)).to(torch.float64)
     share = mass / mass.sum(1, keepdim=True)
     x_mean, y_mean = share @ x, (share[:, None] @ y)[:, 0]
-    squares = (share @ (x[:, :, None] * x[:, None, :]).reshape(-1, 9)).reshape(-1, 3, 3) - x_mean[:, :, None] * x_mean[
-        :, None, :
-    ]
+    products = (share @ (x[:, :, None] * x[:, None, :]).reshape(-1, 9)).reshape(-1, 3, 3)
+    squares = products - x_mean[:, :, None] * x_mean[:, None, :]
     mixed = (y * share[..., None]).transpose(1, 2) @ x - y_mean[:, :, None] * x_mean[:, None, :]
     ridge = RIDGE * squares.diagonal(dim1=1, dim2=2).sum(1).clamp_min(1e-12)
     squares = squares + ridge[:, None, None] * torch.eye(3, dtype=x.dtype, device=x.device)

@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 from dp3d_data.errors import Dp3dError, InputCorrupt, TemplateError
 from dp3d_data.geometry.gltf import (
     Glb,
-    is_rigged,
     local_parts,
     parents_of,
     positions,
@@ -19,7 +18,7 @@ from dp3d_data.geometry.gltf import (
     triangles,
     world_matrices,
 )
-from dp3d_data.geometry.skeleton import Clip, Skeleton, joint_frames
+from dp3d_data.geometry.skeleton import Clip, Skeleton, ancestors, joint_frames
 from dp3d_data.geometry.symmetry import detect_symmetry
 from dp3d_data.geometry.template import Template, check_mesh, make_template
 from dp3d_data.limits import DAMAGE
@@ -52,10 +51,10 @@ def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
 
 
 def _rigged_template(glb: Glb, name: str) -> Template:
-    if not is_rigged(glb):
+    holders = [node for node in glb.part("nodes") if "skin" in node and "mesh" in node]
+    if not holders:
         hint = "import it without its bones: dp3d-data template import MESH --name NAME"
         raise TemplateError("this file holds no skinned mesh", path=glb.path, hint=hint)
-    holders = [node for node in glb.part("nodes") if "skin" in node and "mesh" in node]
     skin = holders[0]["skin"]
     holders = [node for node in holders if node["skin"] == skin]
     bind = _scene_from_bind(glb, skin, glb.part("nodes").index(holders[0]))
@@ -69,8 +68,7 @@ def _rigged_template(glb: Glb, name: str) -> Template:
     bare = Skeleton(tuple(names), parents, rest, weights)
     skeleton = replace(bare, clips=_clips(glb, nodes, frames, bare))
     template = make_template(name, vertices, faces, skeleton=skeleton)
-    symmetry = detect_symmetry(template.vertices)
-    return replace(template, symmetry=symmetry)
+    return replace(template, symmetry=detect_symmetry(template.vertices))
 
 
 def _bind_matrices(glb: Glb, skin: int) -> Float[np.ndarray, "J 4 4"]:
@@ -81,8 +79,8 @@ def _bind_matrices(glb: Glb, skin: int) -> Float[np.ndarray, "J 4 4"]:
 
 
 def _scene_from_bind(glb: Glb, skin: int, holder: int) -> Float[np.ndarray, "4 4"]:
-    """From mesh coordinates to the scene in the bind pose: the mesh node's own transform where its scale fits the
-    first joint's, else that of the first joint (glTF ignores the mesh node of a skinned mesh)."""
+    """From mesh to scene in the bind pose: by the mesh node, which glTF ignores for skins, where it is as large as the
+    first joint, else by that joint."""
     world = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0]
     by_joint = world[glb.part("skins")[skin]["joints"][0]] @ _bind_matrices(glb, skin)[0]
     own, first = (np.linalg.det(matrix[:3, :3]) for matrix in (world[holder], by_joint))
@@ -96,13 +94,14 @@ def _joints(
     listed = glb.part("skins")[skin]["joints"]
     frames = bind @ np.linalg.inv(_bind_matrices(glb, skin))
     place = dict(zip(listed, frames, strict=True))
-    above = _joint_parents(glb, listed)
+    parents_in_file = parents_of(glb)
+    above = {node: next(filter(place.__contains__, ancestors(node, parents_in_file)[1:]), -1) for node in listed}
     roots = [node for node in listed if above[node] < 0]
-    main = max(roots, key=lambda root: sum(_root_of(node, above) == root for node in listed))
+    main = max(roots, key=lambda root: sum(ancestors(node, above)[-1] == root for node in listed))
     for root in roots:
         if root != main:
             above[root] = _nearest_limb(glb, place, above, main, place[root][:3, 3])
-    order = sorted(listed, key=lambda node: _depth(node, above))
+    order = sorted(listed, key=lambda node: len(ancestors(node, above)))
     parents = np.array([order.index(above[node]) if above[node] >= 0 else -1 for node in order], dtype=np.int32)
     rest = np.tile(np.eye(4), (len(order), 1, 1))
     rest[:, :3, :3] = [_rotation(place[node]) for node in order]
@@ -110,37 +109,12 @@ def _joints(
     return order, parents, rest
 
 
-def _joint_parents(glb: Glb, listed: list[int]) -> dict[int, int]:
-    """The nearest ancestor of each joint that is a joint, -1 for roots."""
-    parents, joints = parents_of(glb), set(listed)
-    above = {}
-    for node in listed:
-        parent = parents[node]
-        while parent >= 0 and parent not in joints:
-            parent = parents[parent]
-        above[node] = parent
-    return above
-
-
-def _root_of(node: int, above: dict[int, int]) -> int:
-    while above[node] >= 0:
-        node = above[node]
-    return node
-
-
-def _depth(node: int, above: dict[int, int]) -> int:
-    depth = 0
-    while above[node] >= 0:
-        node, depth = above[node], depth + 1
-    return depth
-
-
 def _nearest_limb(glb: Glb, place: dict, above: dict, main: int, point: np.ndarray) -> int:
     """The joint of the main tree whose origin, or whose end node's, lies nearest to the point at rest."""
     best, shortest = main, float("inf")
     moves = local_parts(glb)[0]
     for joint in place:
-        if _root_of(joint, above) != main:
+        if ancestors(joint, above)[-1] != main:
             continue
         ends = [child for child in glb.part("nodes")[joint].get("children", []) if child not in place]
         for local in [np.zeros(3), *moves[ends]]:
@@ -171,9 +145,8 @@ def _skinned_surface(glb: Glb, holders: list[dict], listed: list[int], order: li
             faces.append(corners + at)
             weights.append(_primitive_weights(glb, primitive["attributes"], len(points), len(listed)))
             at += len(points)
-    welded, first, inverse = np.unique(
-        np.concatenate(parts).astype(np.float32), axis=0, return_index=True, return_inverse=True
-    )
+    points = np.concatenate(parts).astype(np.float32)
+    welded, first, inverse = np.unique(points, axis=0, return_index=True, return_inverse=True)
     corners = inverse.ravel()[np.concatenate(faces)]
     whole = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
     mixed = np.concatenate(weights)[first][:, [listed.index(node) for node in order]]
@@ -223,9 +196,8 @@ def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.nd
     samplers = animation["samplers"]
     times = max((glb.array(sampler["input"]) for sampler in samplers), key=len).astype(np.float64)
     if len(times) * len(glb.part("nodes")) > MOST_FRAMES:
-        raise ValueError(
-            f"a clip of {len(times)} frames of {len(glb.part('nodes'))} nodes, at most {MOST_FRAMES} together"
-        )
+        frames = f"{len(times)} frames of {len(glb.part('nodes'))} nodes"
+        raise ValueError(f"a clip of {frames}, at most {MOST_FRAMES} together")
     moves, turns, scales = (np.repeat(part[None], len(times), axis=0) for part in local_parts(glb))
     targets = {"translation": moves, "rotation": turns, "scale": scales}
     for channel in animation["channels"]:
@@ -242,9 +214,7 @@ def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def _sampled(times: np.ndarray, keys: np.ndarray, values: np.ndarray, turn: bool, how: str | None) -> np.ndarray:
     """Linear between keys (normalised, the short way round, for quaternions); spline tangents are ignored."""
-    right = (
-        np.clip(np.searchsorted(keys, times), 1, max(len(keys) - 1, 1)) if len(keys) > 1 else np.zeros(len(times), int)
-    )
+    right = np.clip(np.searchsorted(keys, times), min(1, len(keys) - 1), len(keys) - 1)
     left = np.maximum(right - 1, 0)
     share = np.clip((times - keys[left]) / np.maximum(keys[right] - keys[left], 1e-9), 0, 1)[:, None]
     if how == "STEP":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,15 +69,17 @@ class Skeleton:
     def num_hinges(self) -> int:
         return len(self.hinge_names)
 
-    def index(self, name: str) -> int:
-        """The joint of that name.
 
-        Raises:
-            TemplateError: no such joint.
-        """
-        if name not in self.names:
-            raise TemplateError("no such joint", got=name, expected=", ".join(self.names))
-        return self.names.index(name)
+def ancestors(node: int, parents: Sequence[int] | Mapping[int, int]) -> list[int]:
+    """A node of a tree and those above it up to the root, whose parent is negative."""
+    way = [node]
+    while parents[way[-1]] >= 0:
+        way.append(parents[way[-1]])
+    return way
+
+
+CLIP_ARRAYS = ("times", "local_rotations", "root_translation")
+ARRAYS = ("parents", "rest", "weights", "hinge_joint", "hinge_axis", "hinge_range")
 
 
 def skeleton_arrays(skeleton: Skeleton) -> dict[str, np.ndarray]:
@@ -86,10 +89,10 @@ def skeleton_arrays(skeleton: Skeleton) -> dict[str, np.ndarray]:
         "skeleton/hinge_names": np.array(skeleton.hinge_names, dtype=np.str_),
         "skeleton/clip_names": np.array(list(skeleton.clips), dtype=np.str_),
     }
-    for name in ("parents", "rest", "weights", "hinge_joint", "hinge_axis", "hinge_range"):
+    for name in ARRAYS:
         arrays[f"skeleton/{name}"] = getattr(skeleton, name)
     for number, clip in enumerate(skeleton.clips.values()):
-        for name in ("times", "local_rotations", "root_translation"):
+        for name in CLIP_ARRAYS:
             arrays[f"clip/{number}/{name}"] = getattr(clip, name)
     return arrays
 
@@ -98,16 +101,15 @@ def skeleton_from_arrays(arrays: dict[str, np.ndarray]) -> Skeleton | None:
     """The inverse of skeleton_arrays; None where the arrays hold no skeleton."""
     if "skeleton/names" not in arrays:
         return None
-    clips = {}
-    for number, name in enumerate(arrays["skeleton/clip_names"].tolist()):
-        parts = ("times", "local_rotations", "root_translation")
-        clips[name] = Clip(**{part: arrays[f"clip/{number}/{part}"] for part in parts})
-    fields = ("parents", "rest", "weights", "hinge_joint", "hinge_axis", "hinge_range")
+    clips = {
+        name: Clip(*(arrays[f"clip/{number}/{part}"] for part in CLIP_ARRAYS))
+        for number, name in enumerate(arrays["skeleton/clip_names"].tolist())
+    }
     return Skeleton(
         names=tuple(arrays["skeleton/names"].tolist()),
         hinge_names=tuple(arrays["skeleton/hinge_names"].tolist()),
         clips=clips,
-        **{name: arrays[f"skeleton/{name}"] for name in fields},
+        **{name: arrays[f"skeleton/{name}"] for name in ARRAYS},
     )
 
 

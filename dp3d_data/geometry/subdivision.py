@@ -1,5 +1,4 @@
-"""A mesh with every edge split at its midpoint: ids, faces, the way back, and the order that somebody else's features
-tell.
+"""A mesh with every edge split at its midpoint: ids, faces, and the order that somebody else's features tell.
 
 The published CSE mesh for people, smpl_27554, is SMPL's (6,890 vertices, 20,664 edges) split so: ids 0..6889 are
 SMPL's, and each of the others lies on one edge. Which id lies on which edge was never published with a mesh. Programs
@@ -22,8 +21,7 @@ SURE = 0.9
 
 def mesh_edges(faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "E 2"]:
     """Every edge once, its smaller end first, in ascending order."""
-    pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    return np.unique(np.sort(pairs, axis=1), axis=0).astype(np.int32)
+    return np.unique(np.sort(_sides(faces).reshape(-1, 2), axis=1), axis=0).astype(np.int32)
 
 
 def subdivide(template: Template, edges: Int[np.ndarray, "E 2"], name: str) -> Template:
@@ -43,10 +41,11 @@ def subdivide(template: Template, edges: Int[np.ndarray, "E 2"], name: str) -> T
     ordered = np.sort(edges, axis=1)
     order = np.lexsort((ordered[:, 1], ordered[:, 0]))
     if not np.array_equal(ordered[order], expected):
-        raise TemplateError(
-            "these are not the edges of the mesh", got=f"{len(edges)} edges", expected=f"its {len(expected)} edges"
-        )
-    middle = _middles(template.faces, expected)
+        got, wanted = f"{len(edges)} edges", f"its {len(expected)} edges"
+        raise TemplateError("these are not the edges of the mesh", got=got, expected=wanted)
+    keys = expected[:, 0].astype(np.int64) * count + expected[:, 1]
+    sides = np.sort(_sides(template.faces), axis=2).astype(np.int64)
+    middle = np.searchsorted(keys, sides[..., 0] * count + sides[..., 1])
     a, b, c = template.faces.T
     ab, bc, ca = (count + order[middle[:, side]] for side in range(3))
     faces = np.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], axis=1).reshape(-1, 3)
@@ -55,24 +54,20 @@ def subdivide(template: Template, edges: Int[np.ndarray, "E 2"], name: str) -> T
     return make_template(name, points, faces.astype(np.int32), unit=template.unit)
 
 
-def _middles(faces: Int[np.ndarray, "F 3"], edges: Int[np.ndarray, "E 2"]) -> Int[np.ndarray, "F 3"]:
-    """The row in `edges` (ascending) of each side of each face: from corner 0 to 1, 1 to 2, 2 to 0."""
-    base = int(faces.max()) + 1
-    keys = edges[:, 0].astype(np.int64) * base + edges[:, 1]
-    sides = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2), axis=2).astype(np.int64)
-    return np.searchsorted(keys, sides[..., 0] * base + sides[..., 1])
+def _sides(faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "F 3 2"]:
+    """The sides of each face: from corner 0 to 1, 1 to 2, 2 to 0."""
+    return np.stack([faces, np.roll(faces, -1, axis=1)], axis=2)
 
 
 def edge_orders(faces: Int[np.ndarray, "F 3"]) -> dict[str, Int[np.ndarray, "E 2"]]:
     """The orders in which programs number the edges of a mesh: each edge once, its smaller end first."""
     edges = mesh_edges(faces)
-    by_face = np.stack([faces, np.roll(faces, -1, axis=1)], axis=2)
-    by_side = by_face.transpose(1, 0, 2)
+    by_face = _sides(faces)
     return {
         "by smaller end, then larger": edges,
         "by larger end, then smaller": edges[np.lexsort((edges[:, 0], edges[:, 1]))],
         "as the faces name them, face by face": _first_named(by_face.reshape(-1, 2)),
-        "as the faces name them, side by side": _first_named(by_side.reshape(-1, 2)),
+        "as the faces name them, side by side": _first_named(by_face.transpose(1, 0, 2).reshape(-1, 2)),
     }
 
 
@@ -82,8 +77,7 @@ def _first_named(pairs: Int[np.ndarray, "n 2"]) -> Int[np.ndarray, "E 2"]:
 
 
 def agreement(features: Float[np.ndarray, "V n"], edges: Int[np.ndarray, "E 2"]) -> float:
-    """Share of extra ids whose features are nearer to the mean of their edge's ends than half the way between these,
-    0..1."""
+    """Share 0..1 of extra ids whose features are nearer to the mean of their edge's ends than half the way."""
     extra = features[len(features) - len(edges) :]
     ends = features[edges].astype(np.float64)
     off = np.linalg.norm(extra - ends.mean(axis=1), axis=1)
@@ -111,8 +105,7 @@ def edges_in_order(features: Float[np.ndarray, "V n"], faces: Int[np.ndarray, "F
     shares = {name: agreement(features, edges) for name, edges in orders.items()}
     best = max(shares, key=lambda name: shares[name])
     if shares[best] < SURE:
+        got = f"{shares[best]:.1%} at best"
         expected = f"{SURE:.0%}: SMPL's own mesh, and features in one of the orders {'; '.join(orders)}"
-        raise TemplateError(
-            "the features confirm no order of the edges", got=f"{shares[best]:.1%} at best", expected=expected
-        )
+        raise TemplateError("the features confirm no order of the edges", got=got, expected=expected)
     return orders[best]

@@ -1,5 +1,4 @@
-"""Left and right of a template, and how a bare mesh lies: its mirror plane, its feet and its head tell left, up and
-forward."""
+"""Left and right of a template, and how a bare mesh lies: mirror plane, feet and head tell left, up and forward."""
 
 from __future__ import annotations
 

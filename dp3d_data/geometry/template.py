@@ -1,5 +1,4 @@
-"""A template: the surface whose vertices are the correspondences, in template units; and what is wrong with a mesh as
-one."""
+"""A template: the surface whose vertices are the correspondences; and what is wrong with a mesh as one."""
 
 from __future__ import annotations
 
@@ -20,6 +19,7 @@ from dp3d_data.geometry.visibility import vertex_areas
 from dp3d_data.limits import DAMAGE, read_arrays
 
 FORMAT = 1
+ARRAYS = ("name", "unit", "factor", "center", "vertices", "faces")
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class Template:
 
     @cached_property
     def content_hash(self) -> str:
-        """16 hex digits of the SHA-256 of the vertices' and faces' little-endian bytes: the identity of the vertex
-        ids."""
+        """16 hex digits of the SHA-256 of vertices and faces, little-endian: the identity of the vertex ids."""
         digest = hashlib.sha256(self.vertices.astype("<f4").tobytes())
         digest.update(self.faces.astype("<i4").tobytes())
         return digest.hexdigest()[:16]
@@ -97,15 +96,7 @@ class Template:
 
     def save(self, path: str | Path) -> Path:
         """Write an .npz without pickles; same template, same bytes; the file appears whole or not at all."""
-        arrays: dict[str, Any] = {
-            "format": np.array(FORMAT),
-            "name": np.array(self.name, dtype=np.str_),
-            "unit": np.array(self.unit, dtype=np.str_),
-            "factor": np.array(self.factor),
-            "center": self.center,
-            "vertices": self.vertices,
-            "faces": self.faces,
-        }
+        arrays: dict[str, Any] = {"format": FORMAT} | {name: getattr(self, name) for name in ARRAYS}
         if self.symmetry is not None:
             arrays["symmetry"] = np.asarray(self.symmetry, dtype=np.int32)
         if self.skeleton is not None:
@@ -125,26 +116,16 @@ class Template:
             raise InputMissing("no such template file", path=path)
         arrays = read_arrays(path, what="not a template file")
         try:
-            return _from_arrays(arrays)
+            if int(arrays["format"]) != FORMAT:
+                raise ValueError(f"format {int(arrays['format'])}, this version reads {FORMAT}")
+            values: dict[str, Any] = {
+                name: arrays[name] if arrays[name].ndim else arrays[name].item() for name in ARRAYS
+            }
+            return Template(**values, symmetry=arrays.get("symmetry"), skeleton=skeleton_from_arrays(arrays))
         except DAMAGE as error:
             got = f"{type(error).__name__}: {error}".splitlines()[0]
             expected = "a file written by: dp3d-data template import MESH --name NAME"
             raise InputCorrupt("not a template file", got=got, expected=expected, path=path) from error
-
-
-def _from_arrays(arrays: dict[str, np.ndarray]) -> Template:
-    if int(arrays["format"]) != FORMAT:
-        raise ValueError(f"format {int(arrays['format'])}, this version reads {FORMAT}")
-    return Template(
-        name=str(arrays["name"]),
-        vertices=arrays["vertices"],
-        faces=arrays["faces"],
-        unit=str(arrays["unit"]),
-        factor=float(arrays["factor"]),
-        center=arrays["center"],
-        symmetry=arrays.get("symmetry"),
-        skeleton=skeleton_from_arrays(arrays),
-    )
 
 
 def make_template(
@@ -167,19 +148,15 @@ def make_template(
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     center, factor = (low + high) / 2, float((high - low).max())
     if skeleton is not None:
-        skeleton = _scaled_skeleton(skeleton, center, factor)
+        rest = np.array(skeleton.rest, dtype=np.float64)
+        rest[:, :3, 3] = (rest[:, :3, 3] - center) / factor
+        clips = {
+            name: replace(clip, root_translation=(clip.root_translation / factor).astype(np.float32))
+            for name, clip in skeleton.clips.items()
+        }
+        skeleton = replace(skeleton, rest=rest.astype(np.float32), clips=clips)
     scaled = ((vertices - center) / factor).astype(np.float32)
     return Template(name, scaled, faces, unit, factor, center, symmetry, skeleton)
-
-
-def _scaled_skeleton(skeleton: Skeleton, center: np.ndarray, factor: float) -> Skeleton:
-    rest = np.array(skeleton.rest, dtype=np.float64)
-    rest[:, :3, 3] = (rest[:, :3, 3] - center) / factor
-    clips = {
-        name: replace(clip, root_translation=(clip.root_translation / factor).astype(np.float32))
-        for name, clip in skeleton.clips.items()
-    }
-    return replace(skeleton, rest=rest.astype(np.float32), clips=clips)
 
 
 MOST_VERTICES = 60_000
@@ -213,10 +190,8 @@ def _check_vertices(vertices: np.ndarray) -> None:
         got = f"{len(vertices)} vertices at {vertices[0].tolist()}"
         raise MeshIsEmpty("all vertices lie in one point", got=got, expected="a surface")
     if len(vertices) > MOST_VERTICES:
-        hint = "decimate it to a few thousand vertices in a mesh editor"
-        raise MeshInvalid(
-            "too many vertices for a template", got=len(vertices), expected=f"at most {MOST_VERTICES}", hint=hint
-        )
+        hint, expected = "decimate it to a few thousand vertices in a mesh editor", f"at most {MOST_VERTICES}"
+        raise MeshInvalid("too many vertices for a template", got=len(vertices), expected=expected, hint=hint)
 
 
 def _check_faces(vertices: np.ndarray, faces: np.ndarray) -> None:
@@ -266,20 +241,12 @@ def _edge_warnings(vertices: np.ndarray, faces: np.ndarray) -> Iterator[str]:
         yield f"{border} border edges: the surface has holes, through which its back is seen"
     if opposite:
         yield f"{opposite} edges join faces of opposite winding: some normals point inwards"
-    elif (count == 2).all() and _volume(vertices, faces) < 0:
+    elif (count == 2).all() and np.linalg.det(vertices[faces].astype(np.float64)).sum() < 0:  # six times the volume
         yield "the faces wind clockwise: all normals point inwards; turn them with --flip"
-
-
-def _volume(vertices: np.ndarray, faces: np.ndarray) -> float:
-    a, b, c = vertices[faces].astype(np.float64).transpose(1, 0, 2)
-    return float(np.einsum("fi,fi->f", a, np.cross(b, c)).sum() / 6)
 
 
 def component_labels(num_vertices: int, faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "K"]:
     """The connected component of each vertex."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
+    from trimesh.graph import connected_component_labels
 
-    rows, columns = faces[:, [0, 1]].ravel("F"), faces[:, [1, 2]].ravel("F")
-    links = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(num_vertices, num_vertices))
-    return connected_components(links, directed=False)[1]
+    return connected_component_labels(faces[:, [0, 1, 1, 2]].reshape(-1, 2), num_vertices)

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from PIL import Image, ImageFilter
 
 from dp3d_data.datasets.images import open_image
-from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
-from dp3d_data.synthesis.effects import Picture, blurred, pixel_noise, pixel_octaves
+from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.synthesis.effects import Picture, blurred, paths_below, pixel_noise, pixel_octaves
 from dp3d_data.synthesis.shapes import paint_lines, paint_shapes
 
 PHOTO_SHARE = 0.5
@@ -53,21 +53,8 @@ SKIES = ((0.55, 0.70, 0.92), (0.80, 0.86, 0.92), (0.70, 0.72, 0.75), (0.92, 0.85
 
 @lru_cache(maxsize=8)
 def photo_paths(folder: str) -> tuple[Path, ...]:
-    """The photographs of a folder and its subfolders, in order.
-
-    Raises:
-        InputMissing: no such folder.
-        NothingToDo: no photographs in it.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise InputMissing("no such folder of backgrounds", path=folder)
-    paths = tuple(sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES))
-    if not paths:
-        raise NothingToDo(
-            "no photographs in the folder of backgrounds", got=folder, expected=", ".join(sorted(SUFFIXES))
-        )
-    return paths
+    """The photographs of a folder and its subfolders, in order; see `paths_below`."""
+    return paths_below(folder, SUFFIXES, "photographs", "backgrounds")
 
 
 def random_background(rng: np.random.Generator, size: int, elevation: float, folder: str = "") -> Picture:
@@ -77,9 +64,8 @@ def random_background(rng: np.random.Generator, size: int, elevation: float, fol
         if photo is not None:
             return photo
     kind = rng.choice(("outdoors", "indoors", "texture", "plain"), p=(0.5, 0.28, 0.14, 0.08))
-    picture = {"outdoors": outdoors, "indoors": indoors, "texture": texture, "plain": plain}[str(kind)](
-        rng, size, elevation
-    )
+    make = {"outdoors": outdoors, "indoors": indoors, "texture": texture, "plain": plain}[str(kind)]
+    picture = make(rng, size, elevation)
     blur = rng.choice([0.0, rng.uniform(0.3, 1.2), rng.uniform(1, 5)], p=[0.3, 0.35, 0.35]) * size / 256
     return blurred(picture, blur)
 
@@ -93,9 +79,8 @@ def photo_crop(rng: np.random.Generator, size: int, paths: tuple[Path, ...]) -> 
             image.draft("RGB", (2 * size, 2 * size))
             side = max(int(part * min(image.size)), 1)
             left, top = (int(p * (extent - side)) for p, extent in zip(place, image.size, strict=True))
-            crop = image.convert("RGB").resize(
-                (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side)
-            )
+            square = left, top, left + side, top + side
+            crop = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, square)
     except (InputMissing, InputCorrupt):
         return None
     picture = np.asarray(crop, dtype=np.float32) / 255
@@ -127,9 +112,8 @@ def outdoors(rng: np.random.Generator, size: int, elevation: float) -> Picture:
 def _skyline(rng: np.random.Generator, picture: Picture, horizon: int) -> None:
     """Trees, hedges or hills between sky and ground."""
     size = len(picture)
-    colour = np.array(
-        rng.choice([(0.12, 0.2, 0.08), (0.25, 0.3, 0.15), (0.35, 0.38, 0.4), (0.3, 0.22, 0.15), (0.2, 0.28, 0.25)])
-    )
+    colours = ((0.12, 0.2, 0.08), (0.25, 0.3, 0.15), (0.35, 0.38, 0.4), (0.3, 0.22, 0.15), (0.2, 0.28, 0.25))
+    colour = np.array(rng.choice(colours))
     outline = pixel_octaves(rng, 2, size, 2, 5, aspect=0.04 * size)[0] if rng.random() < 0.7 else np.zeros(size)
     height = size * rng.uniform(0.05, 0.6)
     top = horizon - height * (1 + 0.5 * outline)
@@ -181,9 +165,8 @@ def texture(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     """Coloured noise of many scales."""
     mix = rng.normal(0, 0.2, (3, 1)) + rng.normal(0, 0.07, (3, 3))
     fields = [pixel_octaves(rng, size, size, rng.uniform(2, 20), 4, fade=rng.uniform(0.4, 0.95)) for _ in range(3)]
-    picture = np.clip(rng.uniform(0.15, 0.85) + rng.normal(0, 0.1, 3) + np.stack(fields, axis=2) @ mix, 0, 1).astype(
-        np.float32
-    )
+    picture = rng.uniform(0.15, 0.85) + rng.normal(0, 0.1, 3) + np.stack(fields, axis=2) @ mix
+    picture = np.clip(picture, 0, 1).astype(np.float32)
     paint_shapes(rng, picture, int(rng.integers(0, 12)), smallest=0.05, largest=0.6)
     return picture
 
@@ -197,8 +180,7 @@ def plain(rng: np.random.Generator, size: int, elevation: float) -> Picture:
 
 
 def cast_shadow(picture: Picture, points: Float[np.ndarray, "K 2"], strength: float, radius: float) -> Picture:
-    """Darken the ground where the animal's shadow falls: `points` are its vertices along the sun on the ground,
-    pixels."""
+    """Darken the ground where `points` lie: the animal's vertices along the sun on the ground, pixels."""
     size = len(picture)
     low = 64
     cells = np.floor(points * low / size).astype(int)

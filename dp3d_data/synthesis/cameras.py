@@ -34,8 +34,7 @@ class Camera:
 
 
 def view_rotation(azimuth: float, elevation: float, roll: float) -> Float[np.ndarray, "3 3"]:
-    """camera_from_template of a viewer at an azimuth (0 before the nose, towards the left side), elevation and roll,
-    radians.
+    """camera_from_template of a viewer at azimuth (0 before the nose, to the left), elevation, roll; radians.
 
     Template axes: x forward, y left, z up. Camera axes: x right, y down, z away from the viewer.
     """

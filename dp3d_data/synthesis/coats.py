@@ -98,30 +98,21 @@ def random_gear(rng: np.random.Generator) -> tuple[Band, ...]:
     }[str(kind)]
 
 
-PLACES = ("low", "tips", "face", "back", "ears", "mouth", "neck", "trunk")
-
-
 @dataclass(frozen=True)
 class BodyMap:
-    """Where patterns of coats lie on a template: one value 0..1 for each vertex.
+    """Where patterns of coats lie on a template.
 
-    low: towards the belly; tips: towards the paws; face: muzzle; back: saddle; nose, eyes: dark skin; ears; mouth: its
-    inside. neck, trunk: from the chest to the head and from the hips to the chest, -9 on other parts.
+    places: one value 0..1 for each vertex of how far it is low (towards the belly), tips (towards the paws), face
+    (muzzle), back (saddle), ears and mouth (its inside); neck and trunk from the chest to the head and from the hips to
+    the chest, -9 on other parts. nose, eyes: where the skin is dark.
     """
 
-    low: Float[np.ndarray, "K"]
-    tips: Float[np.ndarray, "K"]
-    face: Float[np.ndarray, "K"]
-    back: Float[np.ndarray, "K"]
-    ears: Float[np.ndarray, "K"]
-    mouth: Float[np.ndarray, "K"]
-    neck: Float[np.ndarray, "K"]
-    trunk: Float[np.ndarray, "K"]
+    places: dict[str, Float[np.ndarray, "K"]]
     nose: Float[np.ndarray, "3"]
     eyes: Float[np.ndarray, "2 3"]
 
     def stacked(self) -> Float[np.ndarray, "K 8"]:
-        return np.stack([getattr(self, place) for place in PLACES], axis=1).astype(np.float32)
+        return np.stack(list(self.places.values()), axis=1).astype(np.float32)
 
 
 def body_map(template: Template) -> BodyMap:
@@ -140,22 +131,20 @@ def body_map(template: Template) -> BodyMap:
     front, rear = muzzle[:, 0].max(), muzzle[:, 0].min()
     nose = muzzle[np.argmax(muzzle[:, 0] + 0.3 * muzzle[:, 2])]
     face = np.clip((points[:, 0] - rear) / max(front - rear, 1e-6), 0, 1) * head
-    return BodyMap(
-        low=np.clip(1.25 - 2.2 * rise, 0, 1) * trunk + 0.5 * legs,
-        tips=np.clip(1 - height / 0.3, 0, 1) * legs,
-        face=np.clip(1.9 * face - 0.7, 0, 1),
-        back=np.clip(1.8 * rise - 0.75, 0, 1) * trunk + 0.6 * share.get("tail", none),
-        ears=share.get("ear", none),
-        mouth=share.get("jaw", none) * np.clip(2 * vertex_normals(points, template.faces)[:, 2], 0, 1),
-        neck=np.where(legs + share.get("ear", none) + share.get("tail", none) < 0.5, _along_neck(template), -9),
-        trunk=np.where(
-            trunk > 0.5, (points[:, 0] - points[trunk > 0.5, 0].min(initial=9)) / np.ptp(points[trunk > 0.5, 0]), -9
-        )
-        if (trunk > 0.5).any()
-        else none - 9,
-        nose=nose,
-        eyes=_eyes(muzzle, nose),
-    )
+    along, inner = none - 9, trunk > 0.5
+    if inner.any():
+        along[inner] = (points[inner, 0] - points[inner, 0].min()) / np.ptp(points[inner, 0])
+    places = {
+        "low": np.clip(1.25 - 2.2 * rise, 0, 1) * trunk + 0.5 * legs,
+        "tips": np.clip(1 - height / 0.3, 0, 1) * legs,
+        "face": np.clip(1.9 * face - 0.7, 0, 1),
+        "back": np.clip(1.8 * rise - 0.75, 0, 1) * trunk + 0.6 * share.get("tail", none),
+        "ears": share.get("ear", none),
+        "mouth": share.get("jaw", none) * np.clip(2 * vertex_normals(points, template.faces)[:, 2], 0, 1),
+        "neck": np.where(legs + share.get("ear", none) + share.get("tail", none) < 0.5, _along_neck(template), -9),
+        "trunk": along,
+    }
+    return BodyMap(places, nose, _eyes(muzzle, nose))
 
 
 def _along_neck(template: Template) -> Float[np.ndarray, "K"]:
@@ -208,14 +197,12 @@ def _marked(coat, body: BodyMap, points, places, blur, lightness, darkness) -> t
         lightness = np.maximum(lightness, _step(tips - 1 + size["socks"] + ragged, 8.0))
     if "chest" in size:
         low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < body.nose[2] - 0.1)
-        lightness = np.maximum(
-            lightness, _step(low * (np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged), 12.0) * (low > 0)
-        )
+        inside = np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged
+        lightness = np.maximum(lightness, _step(low * inside, 12.0) * (low > 0))
     if "blaze" in size:
         middle = 0.03 * size["blaze"] - np.abs(points[:, 1]) + 0.05 * ragged
-        lightness = np.maximum(
-            lightness, _step(middle, 150.0) * np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1)
-        )
+        front = np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1)
+        lightness = np.maximum(lightness, _step(middle, 150.0) * front)
     if "mask" in size:
         darkness = np.maximum(darkness, _step(face - 0.9 + 0.7 * size["mask"] + ragged, 6.0))
     if "ears" in size:
@@ -254,9 +241,8 @@ def _strands(coat: Coat, points: np.ndarray) -> np.ndarray:
     """Fine streaks that run backward and down the body."""
     along, across = 0.7 * points[:, 0] + 0.5 * points[:, 2], 0.7 * points[:, 2] - 0.5 * points[:, 0]
     turned = np.stack([along, points[:, 1], across], axis=1)
-    return 0.6 * coat.noise(turned, np.array([22.0, 90.0, 90.0])) + 0.4 * coat.noise(
-        turned + 3, np.array([45.0, 170.0, 170.0])
-    )
+    coarse, fine = np.array([22.0, 90.0, 90.0]), np.array([45.0, 170.0, 170.0])
+    return 0.6 * coat.noise(turned, coarse) + 0.4 * coat.noise(turned + 3, fine)
 
 
 def _skin(colour: np.ndarray, body: BodyMap, points: np.ndarray) -> np.ndarray:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageFilter
+
+from dp3d_data.errors import InputMissing, NothingToDo
 
 SIDE = 32
 
@@ -47,8 +50,7 @@ class SolidNoise:
 def pixel_noise(
     rng: np.random.Generator, height: int, width: int, cells: float, *, aspect: float = 1.0
 ) -> Float[np.ndarray, "H W"]:
-    """One octave of smooth noise over an image, about -1..1: `cells` bumps along the height, `aspect` of them
-    sideways."""
+    """Smooth noise over an image, about -1..1: `cells` bumps along the height, `aspect` of them sideways."""
     rows = int(np.clip(round(cells), 1, height))
     columns = int(np.clip(round(cells * aspect * width / height), 1, width))
     field = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
@@ -74,6 +76,22 @@ def pixel_octaves(
 
 
 Picture = Float[np.ndarray, "S S 3"]
+
+
+def paths_below(folder: str, suffixes: set[str], what: str, use: str) -> tuple[Path, ...]:
+    """The pictures of a folder and its subfolders, in order.
+
+    Raises:
+        InputMissing: no such folder.
+        NothingToDo: none in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputMissing(f"no such folder of {use}", path=folder)
+    paths = tuple(sorted(path for path in root.rglob("*") if path.suffix.lower() in suffixes))
+    if not paths:
+        raise NothingToDo(f"no {what} in the folder of {use}", got=folder, expected=", ".join(sorted(suffixes)))
+    return paths
 
 
 def matted(background: Picture, colours: Picture, mask: np.ndarray) -> Picture:
@@ -104,26 +122,24 @@ def _smooth(picture: np.ndarray) -> np.ndarray:
 def photographed(rng: np.random.Generator, picture: Picture) -> UInt8[np.ndarray, "S S 3"]:
     """Linear-ish light 0..1 to the bytes of a photograph."""
     dark = rng.random() < 0.07  # low light
-    target = (
-        rng.uniform(0.2, 0.33) if dark else rng.uniform(0.33, 0.6)
-    )  # exposure meters bring most pictures to a middle grey
+    # Exposure meters bring most pictures to a middle grey.
+    target = rng.uniform(0.2, 0.33) if dark else rng.uniform(0.33, 0.6)
     cast = np.exp(rng.normal(0, rng.choice([0.04, 0.1], p=[0.8, 0.2]), 3))
-    picture = np.clip(
-        picture * np.clip(target / max(float(picture.mean()), 1e-3), 0.4 if dark else 0.6, 2.3) * cast, 0, 4
-    )
-    picture = picture ** rng.uniform(0.7, 1.2)
+    exposure = np.clip(target / max(float(picture.mean()), 1e-3), 0.4 if dark else 0.6, 2.3)
+    picture = np.clip(picture * exposure * cast, 0, 4) ** rng.uniform(0.7, 1.2)
     middle = 0.3 + 0.4 * min(float(picture.mean()), 1.0)
-    picture = (
-        middle
-        + (picture - middle) * rng.choice([rng.uniform(0.8, 1.2), rng.uniform(0.55, 1.5)], p=[0.7, 0.3])
-        + rng.normal(0, 0.03)
-    )
+    contrast = rng.choice([rng.uniform(0.8, 1.2), rng.uniform(0.55, 1.5)], p=[0.7, 0.3])
+    picture = middle + (picture - middle) * contrast + rng.normal(0, 0.03)
     grey = picture @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
     saturation = 0.0 if rng.random() < 0.04 else rng.uniform(0.6, 1.4)
     picture = grey[:, :, None] + saturation * (picture - grey[:, :, None])
     image = Image.fromarray(np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8))
     image = _noisy(rng, _focused(rng, image), rng.uniform(2, 9) if dark else 0.0)
-    return np.asarray(_compressed(image, int(rng.uniform(18, 96))) if rng.random() < 0.65 else image)
+    if rng.random() < 0.65:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=int(rng.uniform(18, 96)))
+        image = Image.open(buffer).convert("RGB")
+    return np.asarray(image)
 
 
 def _focused(rng: np.random.Generator, image: Image.Image) -> Image.Image:
@@ -131,8 +147,9 @@ def _focused(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     side = image.size[0]
     blur = rng.choice([0.0, rng.uniform(0.2, 0.7), rng.uniform(0.6, 1.8)], p=[0.45, 0.4, 0.15])
     image = image.filter(ImageFilter.GaussianBlur(float(side / 256 * blur)))
-    if rng.random() < 0.08:
-        image = image.filter(_motion(rng))
+    if rng.random() < 0.08:  # a streak of five pixels
+        kernel = [np.eye(5), np.eye(5)[::-1], np.eye(5)[[2] * 5].T, np.eye(5)[[2] * 5]][rng.integers(4)]
+        image = image.filter(ImageFilter.Kernel((5, 5), kernel.ravel().tolist()))
     if rng.random() < 0.12:
         small = max(int(side * rng.uniform(0.35, 0.8)), 1)
         image = image.resize((small, small), Image.Resampling.BOX).resize((side, side), Image.Resampling.BICUBIC)
@@ -145,19 +162,5 @@ def _noisy(rng: np.random.Generator, image: Image.Image, more: float) -> Image.I
     """Grain, of each colour by itself or of all."""
     noise = rng.standard_normal((*image.size, int(rng.choice([1, 3]))), dtype=np.float32)
     strength = more + rng.choice([0.5, rng.uniform(1, 4), rng.uniform(4, 14)], p=[0.4, 0.45, 0.15])
-    return Image.fromarray(
-        np.clip(np.round(np.asarray(image, dtype=np.float32) + np.float32(strength) * noise), 0, 255).astype(np.uint8)
-    )
-
-
-def _motion(rng: np.random.Generator) -> ImageFilter.Kernel:
-    """A streak of five pixels."""
-    kernel = [np.eye(5), np.eye(5)[::-1], np.eye(5)[[2] * 5].T, np.eye(5)[[2] * 5]][rng.integers(4)]
-    return ImageFilter.Kernel((5, 5), kernel.ravel().tolist())
-
-
-def _compressed(image: Image.Image, quality: int) -> Image.Image:
-    """Through JPEG and back."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+    noisy = np.asarray(image, dtype=np.float32) + np.float32(strength) * noise
+    return Image.fromarray(np.clip(np.round(noisy), 0, 255).astype(np.uint8))

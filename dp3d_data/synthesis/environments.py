@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from dp3d_data.datasets.images import open_image
-from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
+from dp3d_data.errors import DependencyMissing
 from dp3d_data.geometry.renderer import TOWARD
 from dp3d_data.geometry.visibility import RayScene, vertex_normals
-from dp3d_data.synthesis.effects import Picture, blurred, pixel_octaves
+from dp3d_data.synthesis.effects import Picture, blurred, paths_below, pixel_octaves
 
 FLASHES = 0.08  # of the images without a place
 
@@ -56,9 +56,8 @@ def place_light(place: Panorama, turned: Float[np.ndarray, "3 3"], view: Float[n
     """The light of a panorama whose axes `turned` brings to the camera's."""
     frame = np.eye(4)
     frame[:3, :3] = turned
-    return Light(
-        turned @ place.sun, place.sun_colour, frame @ place.ambient @ frame.T, view @ np.array([0.0, 0, 1]), 1 / GAMMA
-    )
+    ambient, up = frame @ place.ambient @ frame.T, view @ np.array([0.0, 0, 1])
+    return Light(turned @ place.sun, place.sun_colour, ambient, up, 1 / GAMMA)
 
 
 def vertex_shading(
@@ -70,13 +69,8 @@ def vertex_shading(
     starts = points + lift * normals
     lit = ~scene.blocked(starts, light.sun)
     openness = np.zeros(len(points), dtype=np.float32)
-    directions = (
-        light.up,
-        light.up + TOWARD,
-        0.6 * light.up + np.array([1, 0, 0]),
-        0.6 * light.up - np.array([1, 0, 0]),
-    )
-    for direction in directions:
+    right = np.array([1, 0, 0])
+    for direction in (light.up, light.up + TOWARD, 0.6 * light.up + right, 0.6 * light.up - right):
         facing = np.clip(normals @ direction / np.linalg.norm(direction) + 0.6, 0, 1)
         openness += 0.25 * np.where(scene.blocked(starts, direction), 0.35, 1.0) * (0.5 + 0.5 * facing)
     return np.column_stack([normals, lit, openness]).astype(np.float32)
@@ -89,18 +83,13 @@ def shaded(
     normals = shading[:, :3] / np.maximum(np.linalg.norm(shading[:, :3], axis=1, keepdims=True), 1e-6)
     lit, openness = shading[:, 3:4], shading[:, 4:5]
     toward_sun = np.clip((normals @ light.sun + 0.25) / 1.25, 0, 1)[:, None] * lit
-    ambient = openness * _ambient(normals, light)
+    lifted = np.column_stack([normals, np.ones(len(normals))]).astype(np.float32)
+    around = [((lifted @ form) * lifted).sum(axis=1) for form in light.ambient.astype(np.float32)]
+    ambient = openness * np.clip(np.stack(around, axis=1), 0, None)
     half = light.sun + TOWARD
     half = half / max(np.linalg.norm(half), 1e-6)
     highlight = gloss * lit * np.clip(normals @ half, 0, 1)[:, None] ** 12
     return colours * (toward_sun * light.sun_colour + ambient) ** light.gamma + highlight * light.sun_colour
-
-
-def _ambient(normals: Float[np.ndarray, "N 3"], light: Light) -> Float[np.ndarray, "N 3"]:
-    """What arrives from all around at surfaces with these unit normals."""
-    lifted = np.column_stack([normals, np.ones(len(normals))]).astype(np.float32)
-    forms = light.ambient.astype(np.float32)
-    return np.clip(np.stack([((lifted @ form) * lifted).sum(axis=1) for form in forms], axis=1), 0, None)
 
 
 SHARE = 0.55  # of the images
@@ -116,8 +105,7 @@ GAMMA = 2.2
 
 @dataclass(frozen=True)
 class Panorama:
-    """A place in linear light, exposed for what stands in it. Its frame: x at the middle column, y to the left of it, z
-    up.
+    """A place in exposed linear light. Its frame: x at the middle column, y to the left of it, z up.
 
     picture [H, W, 3]; ambient [3, 4, 4]: light of colour c on a surface with unit normal n is [n, 1] ambient[c] [n, 1];
     sun [3]: unit vector to the strongest light; sun_colour [3].
@@ -134,25 +122,16 @@ def panorama_paths(folder: str) -> tuple[Path, ...]:
     """The panoramas of a folder and its subfolders, in order.
 
     Raises:
-        InputMissing: no such folder.
-        NothingToDo: no panoramas in it.
+        InputMissing, NothingToDo: see `paths_below`.
         DependencyMissing: some are EXR, and OpenEXR is not installed.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise InputMissing("no such folder of environments", path=folder)
-    paths = tuple(sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES))
-    if not paths:
-        raise NothingToDo(
-            "no panoramas in the folder of environments", got=folder, expected=", ".join(sorted(SUFFIXES))
-        )
+    paths = paths_below(folder, SUFFIXES, "panoramas", "environments")
     if any(path.suffix.lower() == ".exr" for path in paths):
         try:
             import OpenEXR  # noqa: F401
         except ImportError as error:
-            raise DependencyMissing(
-                "panoramas in EXR need OpenEXR", got=error, hint="pip install 'dp3d[synth]'"
-            ) from error
+            hint = "pip install 'dp3d[synth]'"
+            raise DependencyMissing("panoramas in EXR need OpenEXR", got=error, hint=hint) from error
     return paths
 
 
@@ -167,9 +146,8 @@ def panorama(path: Path) -> Panorama | None:
     if width > WIDEST:
         factor = -(-width // WIDEST)
         rows, columns = height // factor, width // factor
-        picture = (
-            picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
-        )
+        blocks = picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
+        picture = blocks.mean(axis=(1, 3))
     return _lit(np.clip(np.nan_to_num(picture, posinf=6e4), 0, 6e4))
 
 
@@ -189,8 +167,7 @@ def _plain(path: Path) -> Float[np.ndarray, "H W 3"]:
 
 
 def _lit(picture: Float[np.ndarray, "H W 3"]) -> Panorama:
-    """Part the light into what comes from everywhere and what comes from its brightest place; scale both to a good
-    exposure."""
+    """Part the light into what comes from everywhere and what from its brightest place; expose both well."""
     directions, area = _sphere(*picture.shape[:2])
     grey = picture.mean(axis=2)
     ceiling = BRIGHT * max(float((np.minimum(grey, np.quantile(grey, 0.98)) * area).sum() / area.sum()), 1e-6)
@@ -246,20 +223,19 @@ def random_panorama(rng: np.random.Generator, folder: str) -> Panorama | None:
 
 
 def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarray, "3 3"], size: int) -> Picture:
-    """The place as a camera sees it, 0..1, out of focus: `turned` brings the panorama's axes to the camera's (x right,
-    y down, z away)."""
+    """The place as a camera sees it, 0..1, out of focus: `turned` brings its axes to the camera's."""
     field = np.tan(np.deg2rad(rng.uniform(22, 75)) / 2)
     side = min(96, size)
     across = (np.arange(side) + 0.5) / side * 2 - 1
     rays = np.stack([*np.meshgrid(across * field, across * field), np.ones((side, side))], axis=2) @ turned
     rays /= np.linalg.norm(rays, axis=2, keepdims=True)
-    picture = developed(_looked_up(place.picture, rays) * np.exp(rng.normal(0, 0.25)))
+    light = np.maximum(_looked_up(place.picture, rays) * np.exp(rng.normal(0, 0.25)), 0)
+    picture = np.clip(light * (1 + light / 6) / (1 + 0.6 * light), 0, 1) ** (1 / GAMMA)  # bright places fade to white
     picture = blurred(_enlarged(picture, size), size / 256 * rng.uniform(0.4, 4))
     if rng.random() < 0.6:  # the ground near the animal is in focus
         ground = _enlarged(np.clip(-5 * rays[:, :, 2:], 0, 1), size)
-        fine = pixel_octaves(
-            rng, size, size, size / rng.uniform(5, 16), 3, fade=0.9, aspect=rng.choice([0.5, 1.0, 2.0])
-        )
+        cells, aspect = size / rng.uniform(5, 16), rng.choice([0.5, 1.0, 2.0])
+        fine = pixel_octaves(rng, size, size, cells, 3, fade=0.9, aspect=aspect)
         picture = np.clip(picture * (1 + rng.uniform(0.05, 0.3) * ground * fine[:, :, None]), 0, 1)
     return picture.astype(np.float32)
 
@@ -267,9 +243,8 @@ def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarr
 def _enlarged(picture: Float[np.ndarray, "s s C"], size: int) -> Float[np.ndarray, "S S C"]:
     """Values 0..1 of a small square image, smoothly at another size."""
     bands = [Image.fromarray(band.astype(np.float32)) for band in np.moveaxis(picture, 2, 0)]
-    return np.stack(
-        [np.clip(np.asarray(band.resize((size, size), Image.Resampling.BICUBIC)), 0, 1) for band in bands], axis=2
-    )
+    large = [np.asarray(band.resize((size, size), Image.Resampling.BICUBIC)) for band in bands]
+    return np.clip(np.stack(large, axis=2), 0, 1)
 
 
 def _looked_up(picture: Float[np.ndarray, "H W 3"], rays: Float[np.ndarray, "S S 3"]) -> Float[np.ndarray, "S S 3"]:
@@ -282,9 +257,3 @@ def _looked_up(picture: Float[np.ndarray, "H W 3"], rays: Float[np.ndarray, "S S
     rows, columns = np.clip([top, top + 1], 0, height - 1), np.stack([left, left + 1]) % width
     first, second = (picture[one, columns[0]] * (1 - right) + picture[one, columns[1]] * right for one in rows)
     return first * (1 - down) + second * down
-
-
-def developed(light: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """Linear light to a picture's values 0..1: bright places fade to white."""
-    light = np.maximum(light, 0)
-    return np.clip(light * (1 + light / 6) / (1 + 0.6 * light), 0, 1) ** (1 / GAMMA)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from jaxtyping import Float
@@ -13,25 +14,13 @@ from dp3d_data.geometry import Skeleton, hinges_to_rotations
 from dp3d_data.geometry.skeleton import axis_angle_matrices
 from dp3d_data.synthesis.proportions import Proportions
 
-KINDS = {
-    "stand": 0.24,
-    "walk": 0.13,
-    "trot": 0.08,
-    "sit": 0.2,
-    "lie": 0.18,
-    "bow": 0.03,
-    "jump": 0.03,
-    "rear": 0.03,
-    "beg": 0.03,
-    "free": 0.05,
-}
+LUMBAR = ("L_1", "L_3", "L_5", "L_7")
 WATCHING = 0.55  # of the animals turn the head to the viewer, where the neck allows it
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Rotations of the joints relative to rest, [J, 3, 3], and how the whole body stands in the template frame, [3,
-    3]."""
+    """Rotations of the joints relative to rest, [J, 3, 3], and how the body stands in the template frame."""
 
     local_rotations: Float[np.ndarray, "J 3 3"]
     stance: Float[np.ndarray, "3 3"]
@@ -46,7 +35,7 @@ def random_pose(
     strength: float = 1.0,
     toward: tuple[float, float] = (0.0, 0.0),
 ) -> Pose:
-    """A pose from the skeleton's hinges where it has them, else from its clips, else small turns of every joint.
+    """A pose from the skeleton's hinges, else a frame of its clips a little changed, else small turns.
 
     Args:
         kinds: of those in pose_kinds to draw from; none: all.
@@ -59,9 +48,11 @@ def random_pose(
         angles, lean = free_angles(rng, skeleton, kind)
         pose = Pose(hinges_to_rotations(skeleton, angles), stance_of(*lean), kind)
     elif skeleton.num_hinges:
-        pose = hinge_pose(rng, skeleton, proportions, kind, toward)
+        pose = _hinge_pose(rng, skeleton, proportions, kind, toward)
     elif skeleton.clips:
-        pose = clip_pose(rng, skeleton, kind)
+        clip = skeleton.clips[kind]
+        frame = clip.local_rotations[rng.integers(len(clip.times))]
+        pose = Pose(frame @ small_turns(rng, skeleton.num_joints, 0.04), np.eye(3), kind)
     else:
         pose = Pose(small_turns(rng, skeleton.num_joints, 0.12), np.eye(3), kind)
     if strength == 1.0:
@@ -74,7 +65,7 @@ def pose_kinds(skeleton: Skeleton) -> dict[str, float]:
     if is_free(skeleton):
         return FREE_KINDS
     if skeleton.num_hinges:
-        return KINDS
+        return {kind: share for kind, (share, _) in POSES.items()}
     return dict.fromkeys(sorted(skeleton.clips), 1.0) or {"free": 1.0}
 
 
@@ -84,22 +75,19 @@ def weakened(rotations: Float[np.ndarray, "*N 3 3"], strength: float) -> Float[n
     return Rotation.from_rotvec(strength * vectors).as_matrix().reshape(rotations.shape)
 
 
-def hinge_pose(
-    rng: np.random.Generator,
-    skeleton: Skeleton,
-    proportions: Proportions,
-    kind: str,
-    toward: tuple[float, float] = (0.0, 0.0),
+def _hinge_pose(
+    rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kind: str, toward: tuple[float, float]
 ) -> Pose:
-    """A pose of one of KINDS, with the head, tail and ears of its own, clipped to the limits of the hinges."""
+    """A pose of one of POSES, with the head, tail and ears of its own, clipped to the limits of the hinges."""
     angles = Angles(skeleton)
-    pitch, roll = LEGS[kind](rng, angles)
+    pitch, roll = POSES[kind][1](rng, angles)
     _trunk(rng, angles)
     _head(rng, angles, toward, pitch)
     _tail(rng, angles, proportions.tail_curl, pitch)
     _ears(rng, angles)
     angles.add("", rng.normal(0, 0.04, skeleton.num_hinges))
-    return Pose(hinges_to_rotations(skeleton, angles.clipped()), stance_of(pitch, roll), kind)
+    clipped = np.clip(angles.values, *angles.range.T)
+    return Pose(hinges_to_rotations(skeleton, clipped), stance_of(pitch, roll), kind)
 
 
 def stance_of(pitch: float, roll: float) -> Float[np.ndarray, "3 3"]:
@@ -117,19 +105,15 @@ class Angles:
 
     def find(self, *words: str) -> np.ndarray:
         """Indices of the hinges whose names hold all the words."""
-        return hinges_with(self.names, words)
+        return _hinges_with(self.names, words)
 
     def add(self, words: str, value) -> None:
         """Turn the hinges that hold all the words, separated by spaces, by a value each or all."""
         self.values[self.find(*words.split())] += value
 
-    def clipped(self) -> Float[np.ndarray, "H"]:
-        return np.clip(self.values, self.range[:, 0], self.range[:, 1])
-
 
 @lru_cache(maxsize=1024)
-def hinges_with(names: tuple[str, ...], words: tuple[str, ...]) -> np.ndarray:
-    """Indices of the names that hold all the words."""
+def _hinges_with(names: tuple[str, ...], words: tuple[str, ...]) -> np.ndarray:
     return np.array([i for i, name in enumerate(names) if all(word in name for word in words)], dtype=int)
 
 
@@ -174,8 +158,8 @@ def _gait(rng: np.random.Generator, angles: Angles, swing: float, lag: float) ->
 def _sit(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     pitch = rng.uniform(0.6, 0.95)
     bend, spread = rng.uniform(0.85, 1.05), abs(rng.normal(0.15, 0.15))
-    for extend in ("L_1", "L_3", "L_5", "L_7"):
-        angles.add(f"{extend}_extend", -rng.uniform(0.02, 0.16))
+    for part in LUMBAR:
+        angles.add(f"{part}_extend", -rng.uniform(0.02, 0.16))
     for side in "LR":
         hind_leg(angles, side, 1.3 * bend, 1.65 * bend, 0.7 * bend)
         angles.add(f"hip_{side}_abduct", spread + rng.normal(0, 0.08))
@@ -197,15 +181,15 @@ def _lie(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
         angles.add(f"hip_{side}_abduct", abs(rng.normal(0.2, 0.2)))
     side = rng.choice([-1, 1])
     if how == "curled":
-        for part in ("L_1", "L_3", "L_5", "L_7"):
+        for part in LUMBAR:
             angles.add(f"{part}_bend", side * rng.uniform(0.25, 0.37))
         angles.add("C_5_bend", -side * 0.5)
-    roll = {
+    rolls = {
         "sphinx": rng.normal(0, 0.12),
         "side": side * rng.uniform(1.2, 1.6),
         "curled": side * rng.uniform(0.3, 1.3),
-    }[str(how)]
-    return rng.normal(0, 0.06), roll
+    }
+    return rng.normal(0, 0.06), rolls[str(how)]
 
 
 def _bow(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
@@ -233,13 +217,8 @@ def _rear(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     """On the hind legs, as a dog that begs or leans on something."""
     pitch = rng.uniform(0.8, 1.3)
     for side in "LR":
-        hind_leg(
-            angles,
-            side,
-            0.75 * pitch + rng.normal(0, 0.12),
-            0.5 * abs(rng.normal(1, 0.4)),
-            0.5 * abs(rng.normal(1, 0.4)),
-        )
+        hip, knee, ankle = 0.75 * pitch + rng.normal(0, 0.12), *0.5 * np.abs(rng.normal(1, 0.4, 2))
+        hind_leg(angles, side, hip, knee, ankle)
         fore_leg(angles, side, rng.uniform(0.2, 1.1), rng.uniform(0.1, 1.4), rng.uniform(0, 1.0))
         angles.add(f"hip_{side}_abduct", abs(rng.normal(0.08, 0.08)))
     return pitch, rng.normal(0, 0.08)
@@ -267,33 +246,27 @@ def _free(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     return rng.normal(0, 0.3), rng.normal(0, 0.25)
 
 
-def _walk(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
-    return _gait(rng, angles, 0.38, 0.25)
-
-
-def _trot(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
-    return _gait(rng, angles, 0.55, 0.5)
-
-
-LEGS = {
-    "stand": _stand,
-    "walk": _walk,
-    "trot": _trot,
-    "sit": _sit,
-    "lie": _lie,
-    "bow": _bow,
-    "jump": _jump,
-    "rear": _rear,
+# Kind -> how often it is drawn, and what places the legs.
+POSES: dict[str, tuple[float, Callable[[np.random.Generator, Angles], tuple[float, float]]]] = {
+    "stand": (0.24, _stand),
+    "walk": (0.13, partial(_gait, swing=0.38, lag=0.25)),
+    "trot": (0.08, partial(_gait, swing=0.55, lag=0.5)),
+    "sit": (0.2, _sit),
+    "lie": (0.18, _lie),
+    "bow": (0.03, _bow),
+    "jump": (0.03, _jump),
+    "rear": (0.03, _rear),
+    "beg": (0.03, _beg),
+    "free": (0.05, _free),
 }
-LEGS |= {"beg": _beg, "free": _free}
 
 
 def _trunk(rng: np.random.Generator, angles: Angles) -> None:
-    for part in ("L_1", "L_3", "L_5", "L_7"):
+    for part in LUMBAR:
         angles.add(f"{part}_bend", rng.normal(0, 0.06))
         angles.add(f"{part}_extend", rng.normal(0, 0.05))
     bend = rng.normal(0, 0.1)
-    for part in ("L_1", "L_3", "L_5", "L_7"):
+    for part in LUMBAR:
         angles.add(f"{part}_bend", bend)
 
 
@@ -307,13 +280,8 @@ def _head(rng: np.random.Generator, angles: Angles, toward: tuple[float, float],
     base = rng.uniform(0.3, 1) if lower < 0 else rng.uniform(0, 0.6)  # the share of the neck's root in it
     for part, share in (("C_7", base), ("C_5", base), ("C_3", 2 - base), ("C_1", 2 - base)):
         angles.add(f"{part}_extend", share * lower / 4)
-    for part, share in (
-        ("C_7_bend", 0.3),
-        ("C_5_bend", 0.12),
-        ("C_6_twist", 0.3),
-        ("C_4_twist", 0.3),
-        ("C_2_twist", 0.3),
-    ):
+    for part in ("C_7_bend", "C_5_bend", "C_6_twist", "C_4_twist", "C_2_twist"):
+        share = 0.12 if part == "C_5_bend" else 0.3
         angles.add(part, share * turn + rng.normal(0, 0.05))  # an upright neck turns the head by its twist
     angles.add("C_1_bend", rng.normal(0, 0.15))
     angles.add("atlas", rng.normal(0.05, 0.15))
@@ -324,10 +292,9 @@ def _tail(rng: np.random.Generator, angles: Angles, curl: float, pitch: float) -
     lift, wag = 0.12 * curl + rng.normal(0.02, 0.05), rng.normal(0, 0.07)
     if pitch > 0.4:  # the ground bears it
         lift, wag = max(lift, 0.03), 2 * wag
-    extend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("extend")]
-    bend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("bend")]
+    extend = angles.find("Ca_", "extend")
     angles.values[extend] += lift * np.linspace(1.2, 0.8, len(extend))
-    angles.values[bend] += wag
+    angles.add("Ca_ bend", wag)
 
 
 def _ears(rng: np.random.Generator, angles: Angles) -> None:
@@ -335,13 +302,6 @@ def _ears(rng: np.random.Generator, angles: Angles) -> None:
     for side in "LR":
         angles.add(f"ear_{side}_droop", laid_back + rng.normal(0, 0.1))
         angles.add(f"ear_{side}_fold", rng.normal(0, 0.15))
-
-
-def clip_pose(rng: np.random.Generator, skeleton: Skeleton, name: str) -> Pose:
-    """A frame of a recorded clip with a little of every joint's own motion."""
-    clip = skeleton.clips[name]
-    frame = clip.local_rotations[rng.integers(len(clip.times))]
-    return Pose(frame @ small_turns(rng, skeleton.num_joints, 0.04), np.eye(3), name)
 
 
 def small_turns(rng: np.random.Generator, joints: int, spread: float) -> Float[np.ndarray, "J 3 3"]:
@@ -393,8 +353,7 @@ def _spread(kind: str, word: str) -> float:
 
 
 def _free_gait(rng: np.random.Generator, names: tuple[str, ...], share: np.ndarray) -> None:
-    """Legs in a cycle: the two of a row half a turn apart, each row a quarter or a half turn after the one before
-    it."""
+    """Legs in a cycle: two of a row half a turn apart, each row a quarter or half turn after the last."""
     start, reach, lag = rng.random(), rng.uniform(0.35, 0.9), rng.choice([0.25, 0.5])
     rows = sorted({_limb(name).rstrip("LR") for name in names if name.startswith("leg")})
     for hinge, name in enumerate(names):
@@ -402,18 +361,14 @@ def _free_gait(rng: np.random.Generator, names: tuple[str, ...], share: np.ndarr
             continue
         limb = _limb(name)
         phase = 2 * np.pi * (start + 0.5 * limb.endswith("R") + lag * rows.index(limb.rstrip("LR")))
-        inner = _is_first(name)
+        number = name.rpartition("_")[0].rpartition("_")[2]
+        inner = not number.isdigit() or int(number) == 1
         share[hinge] += reach * np.sin(phase) if inner else reach * max(0.0, np.cos(phase))
 
 
 def _limb(hinge: str) -> str:
     """leg_front_L_2_swing -> leg_front_L."""
     return hinge.rpartition("_")[0].rstrip("0123456789").rstrip("_")
-
-
-def _is_first(hinge: str) -> bool:
-    number = hinge.rpartition("_")[0].rpartition("_")[2]
-    return not number.isdigit() or int(number) == 1
 
 
 def _named(names: tuple[str, ...], words: tuple[str, ...], ending: str) -> np.ndarray:

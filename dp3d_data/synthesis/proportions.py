@@ -1,5 +1,4 @@
-"""Bodies of one kind in the proportions and features of its breeds, through the scales of bones and changes of the rest
-template."""
+"""Bodies in the proportions and features of breeds: scales of bones, and changes of the rest template."""
 
 from __future__ import annotations
 
@@ -47,9 +46,8 @@ def joint_roles(skeleton: Skeleton) -> tuple[str, ...]:
 def role_weights(skeleton: Skeleton) -> dict[str, Float[np.ndarray, "K"]]:
     """How far each vertex belongs to each role, 0..1; zero for roles that the skeleton has not."""
     weights, roles = np.asarray(skeleton.weights, dtype=np.float64), np.array(joint_roles(skeleton))
-    return defaultdict(
-        lambda: np.zeros(len(weights)), {role: weights[:, roles == role].sum(axis=1) for role in set(roles.tolist())}
-    )
+    known = {role: weights[:, roles == role].sum(axis=1) for role in set(roles.tolist())}
+    return defaultdict(lambda: np.zeros(len(weights)), known)
 
 
 EYES = 0.5  # of the head's length, from the nose: where the muzzle begins
@@ -122,9 +120,8 @@ def _folded(
     along_axis, along_aside = rest @ axis, rest @ aside
     turned = rest + np.outer(along_axis * (np.cos(angle) - 1) - along_aside * np.sin(angle), axis)
     turned += np.outer(along_axis * np.sin(angle) + along_aside * (np.cos(angle) - 1), aside)
-    low = (
-        np.array([0.0, 0, -0.6]) * length * proportions.floppy * np.clip(0.3 - start, 0, 0.4)
-    )  # ears that hang start lower
+    # Ears that hang start lower.
+    low = np.array([0.0, 0, -0.6]) * length * proportions.floppy * np.clip(0.3 - start, 0, 0.4)
     hung = middle + low + np.outer(forth, axis) + np.outer(over, aside) + turned
     return points + np.clip(2 * ear, 0, 1)[:, None] * (hung - points)
 
@@ -199,7 +196,16 @@ def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Propo
         muzzle=float(muzzle),
         waist=float(np.exp(strength * rng.uniform(0, 0.5))),
         fluff=strength * 0.05 * min(long_hair, 1.0),
-        fur=_random_fur(rng),
+        fur={  # feathered legs and tails, ruffs, fringes
+            "trunk": 1.0,
+            "shoulder": 1.0,
+            "neck": rng.uniform(0.6, 1.5),
+            "tail": rng.uniform(0.3, 1.3),
+            "leg": rng.uniform(0.1, 0.7),
+            "head": rng.uniform(0.0, 0.4),
+            "jaw": rng.uniform(0, 0.3),
+            "ear": rng.uniform(0, 0.35),
+        },
         sag=float(rng.uniform(0, 1)),
     )
 
@@ -218,20 +224,12 @@ def _random_ears(rng: np.random.Generator, strength: float) -> dict[str, float]:
     return {"floppy": strength * float(floppy), "ear_crease": float(crease), "ear_forward": float(forward)}
 
 
-def _random_fur(rng: np.random.Generator) -> dict[str, float]:
-    """How long the hair of each part is: feathered legs and tails, ruffs, fringes."""
-    shares = {"trunk": 1.0, "shoulder": 1.0, "neck": rng.uniform(0.6, 1.5), "tail": rng.uniform(0.3, 1.3)}
-    return shares | {
-        "leg": rng.uniform(0.1, 0.7),
-        "head": rng.uniform(0.0, 0.4),
-        "jaw": rng.uniform(0, 0.3),
-        "ear": rng.uniform(0, 0.35),
-    }
+def joint_scales(skeleton: Skeleton, proportions: Proportions) -> Float[np.ndarray, "J 3"]:
+    """The scales of every joint along its rest axes, for pose_vertices.
 
-
-def bone_directions(skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
-    """The unit direction of each joint's segment, template frame: to its children, or on from its parent at the
-    tips."""
+    A trunk and a head lie along the body (x of the template); the other parts along their bones: to the joint's
+    children, at tips from its parent.
+    """
     heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
     directions = np.zeros_like(heads)
     for joint, parent in enumerate(skeleton.parents):
@@ -240,15 +238,7 @@ def bone_directions(skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
     for joint, parent in enumerate(skeleton.parents):
         if np.linalg.norm(directions[joint]) < 1e-6 and parent >= 0:
             directions[joint] = heads[joint] - heads[parent]
-    return directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
-
-
-def joint_scales(skeleton: Skeleton, proportions: Proportions) -> Float[np.ndarray, "J 3"]:
-    """The scales of every joint along its rest axes, for pose_vertices.
-
-    A trunk and a head lie along the body (x of the template); the other parts along their bones.
-    """
-    directions = bone_directions(skeleton)
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
     scales = np.ones((skeleton.num_joints, 3))
     for joint, role in enumerate(joint_roles(skeleton)):
         along, across = proportions.parts.get(role, (1.0, 1.0))
@@ -265,8 +255,7 @@ def fur_offset(
     proportions: Proportions,
     noise: SolidNoise,
 ) -> Float[np.ndarray, "K 3"]:
-    """The body with its long hair: vertices moved along their normals by a lumpy amount, and down where the hair
-    hangs."""
+    """The body with its long hair: vertices moved along their normals by lumps, and down where it hangs."""
     if proportions.fluff <= 0:
         return vertices
     lumps = 0.7 + 0.3 * noise(template.vertices, 14.0) + 0.2 * noise(template.vertices, 37.0)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
 
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import Template, pose_vertices
@@ -91,8 +91,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Staging:
-    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth; view [3, 3] turns the world (z
-    up) to the camera."""
+    """An animal before its camera: points are x, y in pixels and a depth; view turns the world (z up) to it."""
 
     identity: Identity
     camera: Camera
@@ -119,20 +118,21 @@ class World:
 
     def __init__(self, template: Template, config: WorldConfig | None = None) -> None:
         self.template, self.config = rigged(template), config or WorldConfig()
-        self.kinds = _chosen_kinds(self.config.poses, self.template)
+        self.kinds = tuple(word.strip() for word in self.config.poses.split(",") if word.strip())
+        known = pose_kinds(self.template.require_skeleton())
+        for kind in self.kinds:
+            if kind not in known:
+                expected = "some of " + ", ".join(known)
+                raise UsageError(f"no such kind of pose of {self.template.name}", got=kind, expected=expected)
+        self.body = body_map(self.template)
         self._latest: tuple[int, Identity] | None = None
         if self.config.backgrounds:
             photo_paths(self.config.backgrounds)
         if self.config.environments:
             panorama_paths(self.config.environments)
 
-    @cached_property
-    def body(self):
-        return body_map(self.template)
-
     def sample(self, index: int, render_image: bool = True) -> SyntheticInstance:
-        """Instance `index`. Without the image only geometry, keypoints and visibility (occluders leave no trace
-        then)."""
+        """Instance `index`; without the image only geometry, keypoints and visibility, and no occluders."""
         if render_image:
             return self.scene(index)[0]
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
@@ -140,16 +140,14 @@ class World:
         return SyntheticInstance(image=None, mask=None, vertex_map=None, **told)
 
     def scene(self, index: int) -> list[PicturedInstance]:
-        """Every animal in the image of instance `index`, that instance first: a share `companions` of the images shows
-        more than one. Their masks do not overlap."""
+        """Every animal in the image of instance `index`, that instance first; their masks do not overlap."""
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
         rng = self._rng(SCENE, index)
         first = self._group(index), staging, self._cast(rng, staging)
         return self._pictured(index, rng, first, self._companions(index, first))
 
     def _companions(self, index: int, first: Shown) -> list[tuple[bool, Shown]]:
-        """Other animals of the image, and whether each stands before the first or behind it, from a random stream of
-        their own, so that they change nothing else of it."""
+        """Other animals, and whether each stands before the first; their own random stream changes nothing else."""
         rng = self._rng(COMPANION, index)
         if rng.random() >= self.config.companions:
             return []
@@ -165,19 +163,14 @@ class World:
     def _well_staged(self, identity: Identity, *key: int) -> Staging:
         for attempt in range(ATTEMPTS):
             staging = self._stage(self._rng(*key, attempt), identity)
-            if self._well_seen(staging):
+            seen = staging.points[staging.visible, :2]
+            enough = len(seen) >= LEAST_SEEN * self.template.num_vertices
+            if enough and np.prod(np.ptp(seen, axis=0)) > LEAST_BOX * self.config.size**2:
                 break
         return staging
 
     def _group(self, index: int) -> str:
         return f"animal-{self.config.seed}-{index // self.config.identity_images:06d}"
-
-    def _well_seen(self, staging: Staging) -> bool:
-        """Whether enough of the animal is in the image to be worth showing."""
-        seen = staging.points[staging.visible, :2]
-        if len(seen) < LEAST_SEEN * self.template.num_vertices:
-            return False
-        return bool(np.prod(np.ptp(seen, axis=0)) > LEAST_BOX * self.config.size**2)
 
     def identity(self, number: int) -> Identity:
         """Animal `number`: the same body and coat in all its images."""
@@ -191,9 +184,8 @@ class World:
         own = replace(self.template, vertices=featured(self.template, proportions).astype(np.float32))
         coat = random_coat(rng)
         coat = replace(coat, strands=coat.strands + 5 * proportions.fluff)  # long hair shows its strands
-        return Identity(
-            proportions, own, joint_scales(self.template.require_skeleton(), proportions), coat, SolidNoise(rng)
-        )
+        scales = joint_scales(self.template.require_skeleton(), proportions)
+        return Identity(proportions, own, scales, coat, SolidNoise(rng))
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
@@ -202,16 +194,16 @@ class World:
         """Pose the animal, look at it from somewhere."""
         faces, config = self.template.faces, self.config
         view, toward = random_view(rng)
-        pose = random_pose(
-            rng, self.template.require_skeleton(), identity.proportions, self.kinds, config.bending, toward
-        )
+        skeleton, proportions = self.template.require_skeleton(), identity.proportions
+        pose = random_pose(rng, skeleton, proportions, self.kinds, config.bending, toward)
         posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
-        posed = fur_offset(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
+        posed = fur_offset(self.template, posed, vertex_normals(posed, faces), proportions, identity.lumps)
         rotation = view @ pose.stance
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
         share = {"truncated": config.truncated, "perspective": config.perspective}
-        focus = vertices[self.body.face > 0.3].mean(axis=0) if (self.body.face > 0.3).any() else np.zeros(3)
+        face = self.body.places["face"] > 0.3
+        focus = vertices[face].mean(axis=0) if face.any() else np.zeros(3)
         camera = placed_camera(rng, rotation, vertices, focus, config.size, **share)
         points = camera.project(vertices)
         scene = RayScene(points, faces)
@@ -242,7 +234,8 @@ class World:
             picture = matted(picture, colours, hits.mask)
         everything = np.any([hits.mask for _, _, hits in order], axis=0)
         if rng.random() < self.config.occluded:
-            hidden = occluders(rng, picture, everything, first[1].points[np.argmin(np.abs(self.body.neck - 0.5)), :2])
+            neck = first[1].points[np.argmin(np.abs(self.body.places["neck"] - 0.5)), :2]
+            hidden = occluders(rng, picture, everything, neck)
         image, animals = photographed(rng, picture), {}
         for group, staging, hits in reversed(order):  # from the front to the back, as things are hidden
             mask, vertex_map = hits.mask & ~hidden, np.where(hidden, -1, hits.vertex_map(faces))
@@ -260,9 +253,8 @@ class World:
         place = random_panorama(rng, self.config.environments)
         if place is None:
             elevation = -float(np.arcsin(np.clip(view[2, 2], -1, 1)))
-            return random_background(rng, self.config.size, elevation, self.config.backgrounds).astype(
-                np.float32
-            ), random_light(rng, view)
+            picture = random_background(rng, self.config.size, elevation, self.config.backgrounds)
+            return picture.astype(np.float32), random_light(rng, view)
         turn = rng.uniform(0, 2 * np.pi)
         turned = view @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
         return place_view(rng, place, turned, self.config.size), place_light(place, turned, view)
@@ -307,22 +299,7 @@ class World:
 def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray, "4"]:
     """Around the mask's pixels, else around the points."""
     if mask is not None and mask.any():
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+        return np.array(Image.fromarray(mask).getbbox(), dtype=np.float64)
     if not len(points):
         return np.zeros(4)
     return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float64)
-
-
-def _chosen_kinds(poses: str, template: Template) -> tuple[str, ...]:
-    """The kinds of poses that a setting names, separated by commas."""
-    chosen, known = (
-        tuple(filter(None, (word.strip() for word in poses.split(",")))),
-        pose_kinds(template.require_skeleton()),
-    )
-    for kind in chosen:
-        if kind not in known:
-            raise UsageError(
-                f"no such kind of pose of {template.name}", got=kind, expected="some of " + ", ".join(known)
-            )
-    return chosen

@@ -49,16 +49,14 @@ def paint(
     cover = alpha[part][:, :, None]
     colour = surface(rng, cover.shape[0], cover.shape[1], colours)
     if colours:  # limbs are round
-        soft = Image.fromarray(np.round(255 * alpha[part]).astype(np.uint8)).filter(
-            ImageFilter.BoxBlur(len(picture) / 40)
-        )
+        soft = Image.fromarray(np.round(255 * alpha[part]).astype(np.uint8))
+        soft = soft.filter(ImageFilter.BoxBlur(len(picture) / 40))
         colour = colour * (0.25 + 0.85 * np.asarray(soft, dtype=np.float32)[:, :, None] / 255)
     picture[part] += cover * (colour - picture[part])
 
 
 def surface(rng: np.random.Generator, height: int, width: int, colours: tuple = ()) -> Float[np.ndarray, "H W 3"]:
-    """A texture of one thing: one of some colours, or any, half of them a coat's, with grain and light from one
-    side."""
+    """A texture in one of some colours, or any, half of them a coat's, with grain and light from one side."""
     if colours:
         colour = np.array(colours[rng.integers(len(colours))]) * rng.uniform(0.6, 1.2)
     elif rng.random() < 0.5:
@@ -67,9 +65,8 @@ def surface(rng: np.random.Generator, height: int, width: int, colours: tuple = 
         colour = rng.uniform(0.05, 0.95) * np.clip(1 + rng.normal(0, 0.25, 3), 0.1, 1.6)
     tone = 1 + rng.uniform(0, 0.35) * pixel_noise(rng, height, width, 2)
     if rng.random() < 0.6:
-        grain = pixel_octaves(
-            rng, height, width, rng.uniform(0.05, 0.3) * height, 3, aspect=rng.choice([0.3, 1.0, 3.0])
-        )
+        cells, aspect = rng.uniform(0.05, 0.3) * height, rng.choice([0.3, 1.0, 3.0])
+        grain = pixel_octaves(rng, height, width, cells, 3, aspect=aspect)
         tone = tone + rng.uniform(0.05, 0.4) * grain
     down, across = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     tone = tone + rng.normal(0, 0.25) * down + rng.normal(0, 0.25) * across
@@ -80,9 +77,8 @@ def random_outline(
     rng: np.random.Generator, size: int, extent: float, centre: Float[np.ndarray, "2"], square: float = 0.35
 ) -> Float[np.ndarray, "S S"]:
     """The cover 0..1 of a box, blob, limb or animal-like group of blobs."""
-    kind = rng.choice(
-        ("box", "blob", "limbs", "beast"), p=(square, (1 - square) * 0.5, (1 - square) * 0.25, (1 - square) * 0.25)
-    )
+    shares = (square, (1 - square) * 0.5, (1 - square) * 0.25, (1 - square) * 0.25)
+    kind = rng.choice(("box", "blob", "limbs", "beast"), p=shares)
     image = Image.new("L", (size, size))
     draw = ImageDraw.Draw(image)
     if kind == "box":
@@ -112,9 +108,8 @@ def _limbs(draw, rng: np.random.Generator, extent: float, centre: np.ndarray, co
         width = max(int(extent * rng.uniform(0.05, 0.25)), 1)
         draw.line([tuple(map(float, start)), tuple(map(float, end))], fill=255, width=width)
         for x, y in (start, end):
-            draw.ellipse(
-                [float(x - width / 2), float(y - width / 2), float(x + width / 2), float(y + width / 2)], fill=255
-            )
+            low, high = np.array([x, y]) - width / 2, np.array([x, y]) + width / 2
+            draw.ellipse([*low.tolist(), *high.tolist()], fill=255)
 
 
 def _beast(draw, rng: np.random.Generator, extent: float, centre: np.ndarray) -> None:
@@ -194,52 +189,37 @@ def before(
         middle = (neck + target) / 2 + rng.normal(0, 0.3 * size, 2)
         _curve(draw, [neck, middle, _border(rng, size)], [max(1, round(size * rng.uniform(0.004, 0.014)))] * 2)
     elif kind == "legs":
-        x, width, foot = (
-            target[0] + rng.normal(0, 0.2 * reach),
-            reach * rng.uniform(0.07, 0.2),
-            box[3] + reach * rng.uniform(-0.2, 0.2),
-        )
+        x, width = target[0] + rng.normal(0, 0.2 * reach), reach * rng.uniform(0.07, 0.2)
+        foot = box[3] + reach * rng.uniform(-0.2, 0.2)
         for side in range(int(rng.integers(1, 3))):
-            start, end = np.array(
-                [[x + 1.4 * side * width + rng.normal(0, 0.3 * width), foot], [x + width * side, -width]]
-            )
+            start = np.array([x + 1.4 * side * width + rng.normal(0, 0.3 * width), foot])
+            end = np.array([x + width * side, -width])
             _curve(draw, [start, (start + end) / 2 + rng.normal(0, 0.2 * width, 2), end], [0.6 * width, 1.3 * width])
     elif kind == "arm":
         width = reach * rng.uniform(0.05, 0.13)
         start = _border(rng, size)
         _curve(draw, [target, (start + target) / 2 + rng.normal(0, 0.15 * reach, 2), start], [0.7 * width, 1.4 * width])
         for _ in range(4):
-            _curve(
-                draw,
-                [target, target + rng.normal(0, 0.6 * width, 2), target + 1.1 * width * _unit(rng)],
-                [0.4 * width, 0.25 * width],
-            )
+            middle, angle = target + rng.normal(0, 0.6 * width, 2), rng.uniform(0, 2 * np.pi)
+            end = target + 1.1 * width * np.array([np.cos(angle), np.sin(angle)])
+            _curve(draw, [target, middle, end], [0.4 * width, 0.25 * width])
     elif kind == "grass":
         for x in rng.uniform(box[0] - 0.1 * reach, box[2] + 0.1 * reach, int(rng.integers(20, 120))):
             foot, height = np.array([x, box[3] + rng.uniform(0, 0.08) * reach]), reach * rng.uniform(0.03, 0.16)
-            _curve(
-                draw, [foot, foot - [0, 0.6 * height], foot + [rng.normal(0, 0.3) * height, -height]], [0.008 * size, 1]
-            )
+            end = foot + [rng.normal(0, 0.3) * height, -height]
+            _curve(draw, [foot, foot - [0, 0.6 * height], end], [0.008 * size, 1])
     else:
         low = box[3] - reach * rng.uniform(0, 0.3)
         tilt = rng.normal(0, 0.06, 2) * size
         corners = [(-1.0, low + tilt[0]), (size, low + tilt[1]), (size, 2.0 * size), (-1.0, 2.0 * size)]
         draw.polygon([tuple(map(float, corner)) for corner in corners], fill=255)
-    return np.asarray(image, dtype=np.float32) / 255, {
-        "legs": CLOTHS + SKINS,
-        "arm": SKINS + CLOTHS,
-        "grass": GRASSES,
-    }.get(kind, ())
+    colours = {"legs": CLOTHS + SKINS, "arm": SKINS + CLOTHS, "grass": GRASSES}.get(kind, ())
+    return np.asarray(image, dtype=np.float32) / 255, colours
 
 
 def _border(rng: np.random.Generator, size: int) -> Float[np.ndarray, "2"]:
     """A place outside the image, not below it."""
     return np.array([[-0.1, rng.random()], [1.1, rng.random()], [rng.random(), -0.1]])[rng.integers(3)] * size
-
-
-def _unit(rng: np.random.Generator) -> Float[np.ndarray, "2"]:
-    angle = rng.uniform(0, 2 * np.pi)
-    return np.array([np.cos(angle), np.sin(angle)])
 
 
 def _curve(draw, points: list, widths: list) -> None:

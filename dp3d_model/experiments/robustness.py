@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from dp3d_data.config import fingerprint_of
 from dp3d_data.files import write_figure
-from dp3d_data.geometry.projection import lower_half
+from dp3d_data.geometry.visibility import lower_half
 from dp3d_data.loader import InstanceTable, Source
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from dp3d_data.filters import FilterConfig
-from dp3d_data.geometry.projection import project_perspective, weak_scale
 from dp3d_data.geometry.template import make_template
+from dp3d_data.geometry.visibility import project_perspective, weak_scale
 from dp3d_data.records import VertexView
 from dp3d_data.shards import ImageInfo, RunWriter, Truth, instance_row
 from dp3d_data.shards.batch import KeypointBatch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.geometry.projection import lower_half
+from dp3d_data.geometry.visibility import lower_half
 from dp3d_data.loader import InstanceTable, TableSource
 from dp3d_model.evaluation.evaluator import METRICS, STRESS_POINTS, Scores
 from dp3d_model.experiments.robustness import CorruptedSource, Corruption, _halves, corrupt, corrupted

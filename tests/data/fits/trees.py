@@ -17,6 +17,11 @@ from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure
 SIZE = (64, 48)
 
 
+def made(*values, **named) -> Fit:
+    """A fit whose first fields are these."""
+    return Fit(**dict(zip((field.name for field in fields(Fit)), values, strict=False)), **named)
+
+
 def read_fits(name: str, root: Path) -> Iterator[Fit | FitFailure]:
     """The fits of a dataset below a folder."""
     return open_fits(name, DatasetOptions(path=str(root))).fits()
@@ -88,7 +93,7 @@ def write_up3d(root: Path, seed: int) -> list[Fit]:
         camera = FitCamera("perspective", Rotation.from_rotvec(turn).as_matrix(), place, **view)
         split = {3: "val", 7: "test", 12: "train"}[number]
         extra = up3d_extras(folder, f"{number:05d}", rng) if number == 3 else {}
-        fits[number] = Fit(f"{name}#0", name, image, SIZE, name, split, "smpl", pose, betas, trans, camera, **extra)
+        fits[number] = made(f"{name}#0", name, image, SIZE, name, split, "smpl", pose, betas, trans, camera, **extra)
     (folder / "val.txt").write_text("/00003_image.png\n")
     (folder / "trainval.txt").write_text("/00003_image.png\n/00012_image.png\n")
     (folder / "test.txt").write_text("/00007_image.png\n\n")
@@ -137,7 +142,7 @@ def write_3dpw(root: Path, seed: int) -> list[Fit]:
                 place = image if frame == 0 else None
                 pose = poses[person, frame].reshape(24, 3)
                 numbers = (pose, betas[person, :10], trans[person, frame])
-                fits.append(Fit(f"{known}#{person}", known, place, SIZE, name, split, body, *numbers, camera))
+                fits.append(made(f"{known}#{person}", known, place, SIZE, name, split, body, *numbers, camera))
     return fits[6:] + fits[:6]
 
 
@@ -171,7 +176,7 @@ def write_human36m(root: Path, seed: int) -> list[Fit]:
                 place = picture(root / "images" / name) if cam == 1 else None
                 split, box = "test" if subject == 11 else "train", (10, 20, 310, 520)
                 known = (f"{name}#{number + 70}", name, place, (1000, 1002), f"S{subject}", split, "smpl")
-                fits.append(Fit(*known, pose, betas, trans, camera, box=box))
+                fits.append(made(*known, pose, betas, trans, camera, box=box))
         start = root / "annotations" / f"Human36M_subject{subject}"
         write_json(Path(f"{start}_data.json"), {"images": images, "annotations": notes})
         write_json(Path(f"{start}_camera.json"), cameras)
@@ -224,7 +229,7 @@ def write_stanford_dogs(root: Path, seed: int) -> list[Fit]:
         mask = root / "masks" / breed / f"{name}.png" if number == 2 else None
         extra = {"joint_scales": scales, "box": (1, 2, 30, 40) if number == 0 else None, "mask_path": mask}
         split = "test" if number == 1 else None
-        fits.append(Fit(f"{known}#0", known, image, size, breed, split, "smal", pose, betas, trans, camera, **extra))
+        fits.append(made(f"{known}#0", known, image, size, breed, split, "smal", pose, betas, trans, camera, **extra))
     (root / "test.txt").write_text("n02086240-Shih-Tzu/n02086240_101.jpg\n")
     return fits
 
@@ -243,7 +248,7 @@ def write_smalify(root: Path, seed: int) -> list[Fit]:
             "perspective", np.diag([1, -1, -1]), np.array([0, 0, 2.7]), focal=(focal, focal), centre=(128, 128)
         )
         known = (f"{name}#0", name, None, (256, 256), name, None, "smal")
-        fits.append(Fit(*known, pose, betas, trans - (0, 0, 5), camera, joint_scales=scales))
+        fits.append(made(*known, pose, betas, trans - (0, 0, 5), camera, joint_scales=scales))
     return sorted(fits, key=lambda fit: fit.instance_id)
 
 
@@ -282,7 +287,7 @@ def write_wldo(root: Path, seed: int) -> list[Fit]:
             trans,
             camera,
         )
-        fits.append(Fit(*known, joint_scales=betas[20:26] if count > 20 else None, mirrored=True))
+        fits.append(made(*known, joint_scales=betas[20:26] if count > 20 else None, mirrored=True))
     np.savez(root / "params.npz", pose=np.zeros((3, 105)), betas=np.zeros((3, 26)), camera=np.zeros((3, 3)))
     return fits
 
@@ -326,7 +331,7 @@ def write_animal3d(root: Path, seed: int) -> list[Fit]:
                 trans,
                 camera,
             )
-            fits.append(Fit(*known, box=(4, 5, 34, 25), mask_path=mask))
+            fits.append(made(*known, box=(4, 5, 34, 25), mask_path=mask))
         write_json(
             root / f"{split}.json", {"data": entries, "info": "x"} | ({"flength": focal} if split == "train" else {})
         )
@@ -365,7 +370,7 @@ def write_posed_mesh(root: Path, seed: int) -> list[Fit]:
             np.zeros(3),
             camera,
         )
-        fits.append(Fit(*known, mesh_path=path))
+        fits.append(made(*known, mesh_path=path))
     for step in ("e000", "e150"):
         write_obj(root / f"n1__rex_res_{step}.obj", np.ones((4, 3)))
     (root / "details").mkdir()
@@ -392,15 +397,13 @@ def write_neutral(root: Path, seed: int) -> list[Fit]:
         for number in range(2):
             pose, betas, place = people(rng, count, 7)
             entry = {"instance_id": f"{name}-{number}", "body": body, "pose": pose.tolist(), "betas": betas.tolist()}
-            entry |= {
-                "translation": place.tolist(),
-                "camera": {"kind": "perspective", "focal": 800, "centre": [32, 24]},
-            }
+            seen = {"kind": "perspective", "focal": 800, "centre": [32, 24]}
+            entry |= {"translation": place.tolist(), "camera": seen}
             entries.append(entry | ({"image": "pictures/x.jpg", "group": "rex", "split": "val"} if number else {}))
             camera = FitCamera("perspective", np.eye(3), np.zeros(3), focal=(800, 800), centre=(32, 24))
             image, group = ("pictures/x.jpg", "rex") if number else (f"{name}-{number}",) * 2
             path, split = (root / image, "val") if number else (None, None)
-            fits.append(Fit(f"{name}-{number}", image, path, None, group, split, body, pose, betas, place, camera))
+            fits.append(made(f"{name}-{number}", image, path, None, group, split, body, pose, betas, place, camera))
         write_json(root / name, {"schema": "dp3d.fits", "version": 1, "fits": entries})
     return fits[2:] + fits[:2]
 

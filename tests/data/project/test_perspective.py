@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import ShapeError
 from dp3d_data.geometry import make_template
-from dp3d_data.geometry.projection import project_orthographic, project_perspective, to_camera, weak_scale
 from dp3d_data.geometry.visibility import (
     TOLERANCE,
     inside_mask,
+    project_orthographic,
+    project_perspective,
+    to_camera,
     vertex_areas,
     vertex_normals,
     visible_fraction,
     visible_vertices,
+    weak_scale,
 )
 from pipelines.fits import fit_view
 from tests.data.world.test_visibility import knot, split_cube, turned

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError, UsageError
 from dp3d_data.filters import MEASURES, FilterConfig, judge
-from dp3d_data.geometry.projection import hide_share, lower_half, move_keypoints
 from dp3d_data.geometry.subsets import checked_ids, farthest_vertices, read_subset
+from dp3d_data.geometry.visibility import hide_share, lower_half, move_keypoints
 
 
 @given(st.integers(1, 40), st.integers(0, 1000))

@@ -43,7 +43,7 @@ def test_whole_animals_lie_in_the_image(seed):
     assert (flat >= -1e-6).all() and (flat <= 200 + 1e-6).all()
 
 
-@pytest.mark.parametrize("kind", list(poses.KINDS))
+@pytest.mark.parametrize("kind", list(poses.POSES))
 def test_poses_keep_the_limits_of_the_hinges(kind, monkeypatch):
     skeleton = load_template("dog").skeleton
     seen = []
