@@ -78,11 +78,29 @@ def test_links_lead_somewhere(path):
     assert not [link for link in local if not (path.parent / link).exists()]
 
 
-def test_contributing_names_files_that_exist():
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    paths = re.findall(r"`((?:\.ci|dp3d_data|dp3d_model|pipelines|tests|scripts|docs)/[\w./]*)`", text)
-    assert len(paths) > 10
-    assert not [path for path in paths if not (ROOT / path).exists()]
+FILE = re.compile(r"`((?:\.ci|dp3d_data|dp3d_model|pipelines|tests|scripts|docs)/[\w./]*)`")
+MODULE = re.compile(r"`((?:dp3d_data|dp3d_model|pipelines)(?:\.\w+)+)`")
+NAME = re.compile(r"`(\w+)(?:\([^`]*\))?` (?:of|in) `((?:dp3d_data|dp3d_model|pipelines)[\w./]*)`")
+
+
+def source_of(place):
+    """The file of a module that is named by its path, or by dots with or without one of its names at the end."""
+    path = ROOT / (place if "/" in place else place.replace(".", "/"))
+    places = [path, path.with_suffix(".py"), path / "__init__.py", path.parent.with_suffix(".py")]
+    return next((one for one in places if one.is_file()), None)
+
+
+@pytest.mark.parametrize("path", documents(), ids=short)
+def test_files_modules_and_their_names_exist(path):
+    text = path.read_text(encoding="utf-8")
+    missing = [name for name in FILE.findall(text) if not (ROOT / name).exists()]
+    missing += [name for name in MODULE.findall(text) if source_of(name) is None]
+    missing += [
+        f"{name} of {place}"
+        for name, place in NAME.findall(text)
+        if source_of(place) is None or not re.search(rf"\b{name}\b", source_of(place).read_text(encoding="utf-8"))
+    ]
+    assert not missing
 
 
 def test_command_line_page_is_in_step_with_the_programs():
