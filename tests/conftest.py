@@ -41,9 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
+LONGEST = ("test_docs", "test_short_training", "test_pretend")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The pages of the documents come first: one of them takes minutes, in which the other processes do the rest."""
-    items.sort(key=lambda item: "test_docs" not in item.nodeid)
+    """The modules that take minutes come first, so that the other processes do the rest meanwhile."""
+    items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
