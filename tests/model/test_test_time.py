@@ -178,7 +178,7 @@ def test_instances_move_alone():
     lifter = lifter_with_prior(world)
     masks = tuple(encode_pixels(square(low=(10 + i, 20))) if i % 3 else None for i in range(24))
     world = replace(world, masks=masks, weights=torch.rand(24, world.keypoints.shape[1]) * world.visible)
-    # Few steps, and not number 7, which the toy's mask pulls two ways: it doubles in every step what a processor rounds.
+    # Few steps, and not number 7, which its mask pulls two ways: it doubles in every step what a processor rounds.
     lifter.config = replace(lifter.config, refine=replace(preset("photographs").refine, steps=8))
     (together,) = predict(lifter, world)
     for i in (0, 1, 2):
