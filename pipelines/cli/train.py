@@ -200,8 +200,8 @@ def _train(trainer: Trainer, resume: bool, what: str) -> None:
         found = "trained already" if done else "goes on" if trainer.resume(other_settings=resume) else "starts"
     except FingerprintMismatch as error:
         if resume:
-            what = "the network's shape differs, so the state cannot be used"
-            error.hint = f"{what}: choose another folder with --out, or --overwrite"
+            reason = "the network's shape differs, so the state cannot be used"
+            error.hint = f"{reason}: choose another folder with --out, or --overwrite"
         raise
     if trainer.ranks.writes:
         several = f" · {trainer.ranks.count} processes" if trainer.ranks.count > 1 else ""
@@ -238,9 +238,8 @@ def _run(trainer: Trainer) -> Lifter:
     return lifter
 
 
-COMPARED = "Train variants of a fingerprint and other methods; compare them in one table."
 COMMANDS = {
-    "ablation": ("pipelines.cli.train:ablation", COMPARED),
+    "ablation": ("pipelines.cli.train:ablation", "Train variants of a recipe and other methods; compare them."),
     "robustness": ("pipelines.cli.train:robustness", "Errors over noisy, hidden and one-sided keypoints."),
 }
 ABLATIONS = """

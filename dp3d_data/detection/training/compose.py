@@ -100,9 +100,8 @@ def copy_pasted(rng: np.random.Generator, picture: Picture, other: Picture) -> P
         if (cover & mine).sum() > HIDDEN * mine.sum():
             return picture
     # The share of a cross of five pixels that is covered, nothing beyond the cover itself.
-    alpha = (cover * convolve(cover.astype(np.float32), generate_binary_structure(2, 1), mode="nearest") / 5)[
-        :, :, None
-    ]
+    share = convolve(cover.astype(np.float32), generate_binary_structure(2, 1), mode="nearest") / 5
+    alpha = (cover * share)[:, :, None]
     tone = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.05, 3))
     image = picture.image + alpha * (cut.image * tone - picture.image)
     number = picture.objects.max() + 1
