@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,29 +149,47 @@ class Output:
         formats: glb, obj, ply (meshes), npz (all that is known), turn (an animated WebP), table (predictions.parquet).
         pictures: a row of pictures of each, and lifted.png of the surest.
         rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture.
-        least: instances of less confidence are rejected; see `rejects`.
     """
 
     formats: tuple[str, ...] = ("glb", "npz")
     pictures: bool = True
     rig: bool = False
-    least: float = 0.0
+
+
+def judged(
+    lifter: Lifter, instances: KeypointBatch, least: float = 0.0, done: Callable[[int], None] = lambda _: None
+) -> tuple[list[Prediction], dict[str, str]]:
+    """Lift instances: the predictions of all, and of those that are not worth keeping the reason by name (`rejects`).
+
+    Args:
+        least: confidence, 0..1.
+        done: told of so many more lifted instances.
+    """
+    lifted: list[Prediction] = []
+    for many in predict(lifter, instances):
+        lifted.append(many)
+        done(len(many.scale))
+    return lifted, rejects(instances, np.concatenate([np.zeros(0), *(many.confidence for many in lifted)]), least)
 
 
 def write_predictions(
     lifter: Lifter,
     instances: KeypointBatch,
+    lifted: Sequence[Prediction],
+    rejected: Mapping[str, str],
     folder: str | Path,
     output: Output = Output(),
     done: Callable[[int], None] = lambda _: None,
-) -> tuple[KeypointBatch, list[Prediction], dict[str, str]]:
-    """Write the files of each instance, named NNN-NAME; with pictures lifted.png of the surest; figures.csv of all.
+) -> tuple[KeypointBatch, list[Prediction]]:
+    """Write the files of each instance that is not rejected, named NNN-NAME; with pictures lifted.png of the surest;
+    figures.csv of all.
 
     Args:
+        lifted: the predictions of all, some after the other; see `judged`.
         done: told of so many more finished instances.
 
     Returns:
-        The instances that are written, in order, their predictions, and of the others the reason by name.
+        The instances that are written, in order, and their predictions.
 
     Raises:
         UsageError: a rig of a body without parts.
@@ -181,10 +199,9 @@ def write_predictions(
     files = output.pictures or bool(set(output.formats) - {"table"})
     sheet: list[tuple[float, np.ndarray]] = []
     kept: list[int] = []
-    lifted = list(predict(lifter, instances))
-    rejected = rejects(instances, np.concatenate([np.zeros(0), *(many.confidence for many in lifted)]), output.least)
+    predictions: list[Prediction] = []
     with prediction_table(folder / "predictions.parquet") if "table" in output.formats else nullcontext() as table:
-        for place, many in enumerate(lifted):
+        for many in lifted:
             some = instances.take(range(start, start + len(many.scale)))
             sure = [i for i, name in enumerate(some.ids) if name not in rejected]
             paths = some.image_paths or ("",) * len(some)
@@ -202,16 +219,16 @@ def write_predictions(
                     sheet.append((float(np.nan_to_num(many.confidence[i])), picture))
                     sheet = sorted(sheet, key=lambda row: -row[0])[:SHEET_ROWS]
                 done(1)
-            done(len(some) - (len(sure) if files else 0))
+            done(0 if files else len(sure))
             kept += [start + i for i in sure]
-            lifted[place] = many.at(sure)
+            predictions.append(many if len(sure) == len(some) else many.at(sure))
             start += len(some)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(figures)
     write_text(folder / "figures.csv", text.getvalue())
     if sheet:
         write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in sheet]))
-    return instances.take(kept), lifted, rejected
+    return instances.take(kept), predictions
 
 
 # Share of a mask inside that of a surer instance of the same photograph, above which both show the same animal.

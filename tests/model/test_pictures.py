@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import trimesh
 from PIL import Image
@@ -14,6 +15,7 @@ from dp3d_model.export.gallery import (
     Output,
     beside_photograph,
     draw_parts,
+    judged,
     photographs_first,
     rejects,
     safe_name,
@@ -94,7 +96,10 @@ def test_predictions_leave_every_file(tmp_path):
     surface = toy_surface()
     lifter = Lifter(surface, tiny()).eval()
     world = toy_instances(surface, 2, name="a/b")
-    write_predictions(lifter, world, tmp_path, Output(("glb", "ply", "npz")))
+    lifts, writes = [], []
+    lifted, rejected = judged(lifter, world, done=lifts.append)
+    write_predictions(lifter, world, lifted, rejected, tmp_path, Output(("glb", "ply", "npz")), writes.append)
+    assert sum(lifts) == sum(writes) == 2 and rejected == {}
     names = sorted(path.name for path in tmp_path.iterdir())
     own = [f"00{i}-a_b-{i}.{kind}" for i in range(2) for kind in ("glb", "npz", "ply", "png")]
     assert names == sorted([*own, "figures.csv", "lifted.png"])
@@ -154,9 +159,14 @@ def test_a_photograph_of_another_size_is_another_one():
 def test_an_animal_shown_again_is_not_written_and_the_figures_say_so(tmp_path):
     lifter = Lifter(toy_surface(), tiny()).eval()
     world = replace(toy_instances(toy_surface(), 3), image_paths=("a.jpg",) * 3, masks=masks_from(0, 20, 2))
-    kept, lifted, rejected = write_predictions(lifter, world, tmp_path, Output(("npz",), pictures=False))
-    assert kept.ids == ("toy-0", "toy-1") and rejected == {"toy-2": "the animal of toy-0 again"}
-    assert [len(many.scale) for many in lifted] == [2]
+    lifted, rejected = judged(lifter, world)
+    assert rejected == {"toy-2": "the animal of toy-0 again"} and [len(many.scale) for many in lifted] == [3]
+    for form, writes in (("npz", []), ("table", [])):
+        output = Output((form,), pictures=False)
+        kept, predictions = write_predictions(lifter, world, lifted, rejected, tmp_path, output, writes.append)
+        assert kept.ids == ("toy-0", "toy-1") and sum(writes) == 2
+        assert [len(many.scale) for many in predictions] == [2]
+    assert pq.read_table(tmp_path / "predictions.parquet")["instance_id"].to_pylist() == ["toy-0", "toy-1"]
     results = [row.rsplit(",", 1)[1] for row in (tmp_path / "figures.csv").read_text().splitlines()]
     assert results == ["result", "kept", "kept", "the animal of toy-0 again"]
     assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["000-toy-0.npz", "001-toy-1.npz"]

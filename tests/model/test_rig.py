@@ -6,7 +6,7 @@ import torch
 import trimesh
 
 from dp3d_data.errors import UsageError
-from dp3d_model.export.gallery import Output, model_colours, part_weights, write_predictions
+from dp3d_model.export.gallery import Output, judged, model_colours, part_weights, write_predictions
 from dp3d_model.export.meshes import strongest, write_rig
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
@@ -79,5 +79,6 @@ def test_the_skeleton_is_the_node_that_all_joints_hang_on(tmp_path):
 def test_a_body_without_parts_has_no_rig(tmp_path):
     surface = toy_surface()
     lifter = Lifter(surface, tiny({"model.body": "rigid"})).eval()
+    world = toy_instances(surface, 1)
     with pytest.raises(UsageError, match="a rig needs parts"):
-        write_predictions(lifter, toy_instances(surface, 1), tmp_path, Output(("glb",), pictures=False, rig=True))
+        write_predictions(lifter, world, *judged(lifter, world), tmp_path, Output(("glb",), pictures=False, rig=True))
