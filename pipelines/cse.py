@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dp3d_data.categories import category
 from dp3d_data.config import to_toml
@@ -67,6 +68,8 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     meshes = ", ".join(f"{one.name} ({one.num_vertices} vertices)" for one in templates)
     steps = f"{config.steps} steps of {ranks.count * (config.crops if start.spec.crop_side else config.batch)}"
     say(f"{config.category}: {steps} · template {meshes} · fingerprint {run_fingerprint(config, kinds, ranks)}")
+    if config.precision == "bfloat16" and device == "cpu" and "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        say("  this processor imitates bfloat16, which takes ten times as long: stop, and --set precision=float32")
     began = time.perf_counter()
     first: list[int] = []
 

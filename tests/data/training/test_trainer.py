@@ -67,6 +67,20 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
         run_quietly(TINY, tmp_path)
 
 
+@pytest.mark.parametrize(("precision", "capability", "told"), [
+    ("bfloat16", "AVX2", True), ("bfloat16", "AVX512", False), ("float32", "AVX2", False),
+])  # fmt: skip
+def test_arithmetic_that_a_processor_imitates_is_said_before_it_takes_hours(
+    tmp_path, monkeypatch, precision, capability, told
+):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("pipelines.cse.train", lambda *_: pytest.fail("enough"))
+    said = []
+    with pytest.raises(pytest.fail.Exception, match="enough"):
+        train_cse(replace(TINY, out=str(tmp_path), precision=precision), said.append)
+    assert any("--set precision=float32" in line for line in said) is told
+
+
 def test_the_learning_rate_warms_up_and_ends_at_zero():
     config = replace(TINY, steps=100, warmup=10, learning_rate=1.0)
     rates = [trainer.learning_rate(config, step) for step in range(101)]
