@@ -35,6 +35,8 @@ from pipelines.annotated import Photographs, Pictures, annotated
 from pipelines.chunks import Say
 from pipelines.settings import place_of
 
+IMITATING = ("DEFAULT", "NO AVX", "AVX2")  # kinds of processors, as torch names them
+
 
 def train_cse(config: TrainCseConfig, say: Say) -> Path:
     """Train, or go on training, and write half-precision weights; returns their path.
@@ -68,7 +70,7 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     meshes = ", ".join(f"{one.name} ({one.num_vertices} vertices)" for one in templates)
     steps = f"{config.steps} steps of {ranks.count * (config.crops if start.spec.crop_side else config.batch)}"
     say(f"{config.category}: {steps} · template {meshes} · fingerprint {run_fingerprint(config, kinds, ranks)}")
-    if config.precision == "bfloat16" and device == "cpu" and "AVX512" not in torch.backends.cpu.get_cpu_capability():
+    if config.precision == "bfloat16" and device == "cpu" and torch.backends.cpu.get_cpu_capability() in IMITATING:
         say("  this processor imitates bfloat16, which takes ten times as long: stop, and --set precision=float32")
     began = time.perf_counter()
     first: list[int] = []

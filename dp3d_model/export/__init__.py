@@ -1,6 +1,6 @@
 """Lifted bodies as meshes, rigs, tables and pictures."""
 
-from dp3d_model.export.gallery import Output, judged, save_turntable, write_predictions
+from dp3d_model.export.gallery import Output, save_turntable, write_predictions
 from dp3d_model.export.meshes import (
     Texture,
     export_mesh,
@@ -16,7 +16,6 @@ __all__ = [
     "Texture",
     "export_mesh",
     "export_textured",
-    "judged",
     "prediction_rows",
     "prediction_table",
     "save_turntable",

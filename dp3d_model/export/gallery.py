@@ -18,7 +18,6 @@ from PIL import Image, ImageDraw, ImageFont
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_arrays, write_picture, write_text
 from dp3d_data.geometry.renderer import BACKGROUND, Colours, colour_by_part, render, turntable, view_from
-from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES
@@ -32,7 +31,7 @@ from dp3d_model.export.meshes import (
     write_rig,
 )
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.lifting.prediction import Prediction, predict
+from dp3d_model.lifting.prediction import Prediction
 from dp3d_model.networks.lifter import Lifter
 
 
@@ -156,22 +155,6 @@ class Output:
     rig: bool = False
 
 
-def judged(
-    lifter: Lifter, instances: KeypointBatch, least: float = 0.0, done: Callable[[int], None] = lambda _: None
-) -> tuple[list[Prediction], dict[str, str]]:
-    """Lift instances: the predictions of all, and of those that are not worth keeping the reason by name (`rejects`).
-
-    Args:
-        least: confidence, 0..1.
-        done: told of so many more lifted instances.
-    """
-    lifted: list[Prediction] = []
-    for many in predict(lifter, instances):
-        lifted.append(many)
-        done(len(many.scale))
-    return lifted, rejects(instances, np.concatenate([np.zeros(0), *(many.confidence for many in lifted)]), least)
-
-
 def write_predictions(
     lifter: Lifter,
     instances: KeypointBatch,
@@ -185,7 +168,7 @@ def write_predictions(
     figures.csv of all.
 
     Args:
-        lifted: the predictions of all, some after the other; see `judged`.
+        lifted: the predictions of all, some after the other; see `lift_to_keep`.
         done: told of so many more finished instances.
 
     Returns:
@@ -229,37 +212,6 @@ def write_predictions(
     if sheet:
         write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in sheet]))
     return instances.take(kept), predictions
-
-
-# Share of a mask inside that of a surer instance of the same photograph, above which both show the same animal.
-SHOWN_AGAIN = 0.5
-
-
-def rejects(instances: KeypointBatch, confidence: Float[np.ndarray, "n"], least: float) -> dict[str, str]:
-    """Why instances are not kept, by name (ours): too little confidence, or more than half of the smaller mask lies in
-    that of a surer instance of the same photograph, so that both are lifts of one animal."""
-    reasons: dict[str, str] = {}
-    surer: dict[str, list[int]] = {}
-    for i in np.argsort(-np.nan_to_num(confidence), kind="stable").tolist():
-        name, path = instances.ids[i], instances.image_paths[i] if instances.image_paths else ""
-        if confidence[i] < least:
-            reasons[name] = f"confidence {confidence[i]:.2f} below {least:g}"
-        elif path and instances.masks:
-            own, others = instances.masks[i], surer.setdefault(path, [])
-            again = next((j for j in others if _shared(own, instances.masks[j]) > SHOWN_AGAIN), None)
-            if again is None:
-                others.append(i)
-            else:
-                reasons[name] = f"the animal of {instances.ids[again]} again"
-    return reasons
-
-
-def _shared(runs: RunLength | None, other: RunLength | None) -> float:
-    """The common pixels of two masks of one image, as a share of the smaller one."""
-    if runs is None or other is None or (runs.width, runs.height) != (other.width, other.height):
-        return 0.0
-    one, two = mask_pixels(runs), mask_pixels(other)
-    return float((one & two).sum() / max(min(one.sum(), two.sum()), 1))
 
 
 def plain_cell(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry.template import Template
-from dp3d_data.records import present
+from dp3d_data.records import RunLength, present
+from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.reader import ShardReader, whole_batch
 from dp3d_data.shards.runs import MARKER, Run
@@ -135,6 +136,54 @@ def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Ite
             answers = answers_to_halves(lifter, inputs)
         lifted = refined(lifter, inputs, own, answers)
         yield measured(lifter, _prediction(lifter, inputs, lifted), own, agreement(lifter, inputs, answers, lifted))
+
+
+def lift_to_keep(
+    lifter: Lifter, instances: KeypointBatch, least: float = 0.0, done: Callable[[int], None] = lambda _: None
+) -> tuple[list[Prediction], dict[str, str]]:
+    """The predictions of all instances, some after the other, and of those that are not worth keeping the reason by
+    name; see `rejects`.
+
+    Args:
+        least: confidence, 0..1.
+        done: told of so many more lifted instances.
+    """
+    lifted: list[Prediction] = []
+    for many in predict(lifter, instances):
+        lifted.append(many)
+        done(len(many.scale))
+    return lifted, rejects(instances, np.concatenate([np.zeros(0), *(many.confidence for many in lifted)]), least)
+
+
+# Share of a mask inside that of a surer instance of the same photograph, above which both show the same animal.
+SHOWN_AGAIN = 0.5
+
+
+def rejects(instances: KeypointBatch, confidence: Float[np.ndarray, "n"], least: float) -> dict[str, str]:
+    """Why instances are not kept, by name (ours): too little confidence, or more than half of the smaller mask lies in
+    that of a surer instance of the same photograph, so that both are lifts of one animal."""
+    reasons: dict[str, str] = {}
+    surer: dict[str, list[int]] = {}
+    for i in np.argsort(-np.nan_to_num(confidence), kind="stable").tolist():
+        name, path = instances.ids[i], instances.image_paths[i] if instances.image_paths else ""
+        if confidence[i] < least:
+            reasons[name] = f"confidence {confidence[i]:.2f} below {least:g}"
+        elif path and instances.masks:
+            own, others = instances.masks[i], surer.setdefault(path, [])
+            again = next((j for j in others if _shared(own, instances.masks[j]) > SHOWN_AGAIN), None)
+            if again is None:
+                others.append(i)
+            else:
+                reasons[name] = f"the animal of {instances.ids[again]} again"
+    return reasons
+
+
+def _shared(runs: RunLength | None, other: RunLength | None) -> float:
+    """The common pixels of two masks of one image, as a share of the smaller one."""
+    if runs is None or other is None or (runs.width, runs.height) != (other.width, other.height):
+        return 0.0
+    one, two = mask_pixels(runs), mask_pixels(other)
+    return float((one & two).sum() / max(min(one.sum(), two.sum()), 1))
 
 
 def network_alone(lifter: Lifter) -> Lifter:

@@ -37,22 +37,20 @@ def predict(config: PredictConfig) -> None:
     to turn, figures.csv what is known of each. Photographs and keypoint files become a run folder, OUT/extract, first:
     dp3d-data failures tells what could not be used.
     """
-    from dp3d_model.export.gallery import Output, judged, write_predictions
+    from dp3d_model.export.gallery import Output, write_predictions
+    from dp3d_model.lifting.prediction import lift_to_keep
     from pipelines.lift import write_view
 
     folder = place_of(config.out, config.category, "predictions")
     lifter, instances = model_and_instances(folder, config)
     output = Output(config.format, config.pictures, config.rig)
     with progress("lift", len(instances), "instances/s") as advance:
-        lifted, rejects = judged(lifter, instances, config.min_confidence, advance)
+        lifted, rejects = lift_to_keep(lifter, instances, config.min_confidence, advance)
     with progress("write", len(instances) - len(rejects), "instances/s") as advance:
         kept, predictions = write_predictions(lifter, instances, lifted, rejects, folder, output, advance)
     if config.pictures and len(kept):
         write_view(lifter, kept, predictions, folder / "view.html", f"{config.category}: lifted instances")
-    again = sum(reason.endswith(" again") for reason in rejects.values())
-    numbers = {"little confidence": len(rejects) - again, "an animal again": again}
-    reasons = ", ".join(f"{number} {reason}" for reason, number in numbers.items() if number)
-    rejected = f" · rejected {reasons} (figures.csv)" if rejects else ""
+    rejected = f" · rejected {len(rejects)}: why, in figures.csv" if rejects else ""
     say(f"  wrote {len(kept)} of {len(instances)} instances{rejected}")
     files = [*config.format, "figures.csv", *(["png", "lifted.png", "view.html"] if config.pictures else [])]
     say(f"  written to {folder}: {', '.join(files)}")

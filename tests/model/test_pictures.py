@@ -15,16 +15,14 @@ from dp3d_model.export.gallery import (
     Output,
     beside_photograph,
     draw_parts,
-    judged,
     photographs_first,
-    rejects,
     safe_name,
     square_in,
     write_predictions,
 )
 from dp3d_model.export.meshes import COLUMNS, NUMBERS, export_mesh, prediction_rows
 from dp3d_model.lifting.model_file import load_model, save_model
-from dp3d_model.lifting.prediction import predict
+from dp3d_model.lifting.prediction import lift_to_keep, predict, rejects
 from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import blob, tiny, toy_instances, toy_surface
 
@@ -97,7 +95,7 @@ def test_predictions_leave_every_file(tmp_path):
     lifter = Lifter(surface, tiny()).eval()
     world = toy_instances(surface, 2, name="a/b")
     lifts, writes = [], []
-    lifted, rejected = judged(lifter, world, done=lifts.append)
+    lifted, rejected = lift_to_keep(lifter, world, done=lifts.append)
     write_predictions(lifter, world, lifted, rejected, tmp_path, Output(("glb", "ply", "npz")), writes.append)
     assert sum(lifts) == sum(writes) == 2 and rejected == {}
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -159,7 +157,7 @@ def test_a_photograph_of_another_size_is_another_one():
 def test_an_animal_shown_again_is_not_written_and_the_figures_say_so(tmp_path):
     lifter = Lifter(toy_surface(), tiny()).eval()
     world = replace(toy_instances(toy_surface(), 3), image_paths=("a.jpg",) * 3, masks=masks_from(0, 20, 2))
-    lifted, rejected = judged(lifter, world)
+    lifted, rejected = lift_to_keep(lifter, world)
     assert rejected == {"toy-2": "the animal of toy-0 again"} and [len(many.scale) for many in lifted] == [3]
     for form, writes in (("npz", []), ("table", [])):
         output = Output((form,), pictures=False)

@@ -6,9 +6,9 @@ import torch
 import trimesh
 
 from dp3d_data.errors import UsageError
-from dp3d_model.export.gallery import Output, judged, model_colours, part_weights, write_predictions
+from dp3d_model.export.gallery import Output, model_colours, part_weights, write_predictions
 from dp3d_model.export.meshes import strongest, write_rig
-from dp3d_model.lifting.prediction import predict
+from dp3d_model.lifting.prediction import lift_to_keep, predict
 from dp3d_model.networks.lifter import Lifter
 from tests.model.glb import read_glb, skinned
 from tests.model.toy import tiny, toy_instances, toy_surface
@@ -80,5 +80,6 @@ def test_a_body_without_parts_has_no_rig(tmp_path):
     surface = toy_surface()
     lifter = Lifter(surface, tiny({"model.body": "rigid"})).eval()
     world = toy_instances(surface, 1)
+    lifted, output = lift_to_keep(lifter, world), Output(("glb",), pictures=False, rig=True)
     with pytest.raises(UsageError, match="a rig needs parts"):
-        write_predictions(lifter, world, *judged(lifter, world), tmp_path, Output(("glb",), pictures=False, rig=True))
+        write_predictions(lifter, world, *lifted, tmp_path, output)
