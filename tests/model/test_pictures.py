@@ -147,6 +147,15 @@ def test_an_animal_of_a_photograph_is_kept_once_and_the_surest_lift_of_it():
     assert rejects(seen, unknown, 0.1) == {"toy-1": "the animal of toy-0 again"}
 
 
+def test_a_small_animal_inside_the_mask_of_a_large_one_is_the_same():
+    large, small = np.zeros((8, 40), dtype=bool), np.zeros((8, 40), dtype=bool)
+    large[:, :30], small[:, 24:34] = True, True
+    runs = encode_pixels(large), encode_pixels(small)
+    seen = replace(toy_instances(toy_surface(), 2), image_paths=("a.jpg", "a.jpg"), masks=runs)
+    assert rejects(seen, np.array([0.6, 0.5]), 0.1) == {"toy-1": "the animal of toy-0 again"}
+    assert rejects(seen, np.array([0.5, 0.6]), 0.1) == {"toy-0": "the animal of toy-1 again"}
+
+
 def test_a_photograph_of_another_size_is_another_one():
     wide = encode_pixels(np.ones((8, 40), dtype=bool))
     tall = encode_pixels(np.ones((40, 8), dtype=bool))
