@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,6 +75,9 @@ def test_arithmetic_that_a_processor_imitates_is_said_before_it_takes_hours(
     tmp_path, monkeypatch, precision, capability, told
 ):
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("pipelines.cse.targets_of", lambda *_: None)
+    spec = SimpleNamespace(crop_side=0)
+    monkeypatch.setattr("pipelines.cse.start_of", lambda *_: SimpleNamespace(spec=spec))
     monkeypatch.setattr("pipelines.cse.train", lambda *_: pytest.fail("enough"))
     said = []
     with pytest.raises(pytest.fail.Exception, match="enough"):
