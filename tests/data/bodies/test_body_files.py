@@ -10,8 +10,10 @@ import torch
 from click.testing import CliRunner
 
 from dp3d_data.bodies.files import import_body_model, load_body_model, save_body_model
+from dp3d_data.bodies.model import rest_template
 from dp3d_data.bodies.posing import pose_body
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from dp3d_data.geometry import load_template
 from dp3d_data.unpickling import read_pickle
 from pipelines.cli.body import body
 from tests.data.bodies.body_arrays import random_model, random_poses
@@ -213,6 +215,8 @@ def test_import_then_show_then_list(tmp_path):
     result = run("import", path, "--name", "rex")
     assert result.exit_code == 0, result.output
     assert "66 vertices, 128 faces" in result.output and "legs length" in result.output
+    size = " x ".join(f"{extent:.3f}" for extent in np.ptp(load_body_model("rex").template, axis=0))
+    assert f"{size} m" in result.output and "dp3d-data body show rex" in result.output
     result = run("show", "rex", "--picture", tmp_path / "rex.png", "--mesh", tmp_path / "rex.obj")
     assert result.exit_code == 0 and (tmp_path / "rex.png").exists() and (tmp_path / "rex.obj").exists()
     result = run("list")
@@ -221,6 +225,19 @@ def test_import_then_show_then_list(tmp_path):
     assert again.exit_code == UsageError.exit_code and "--overwrite" in again.output
     assert run("import", path, "--name", "rex", "--overwrite", "--betas", 1).exit_code == 0
     assert load_body_model("rex").num_betas == 1
+
+
+def test_the_rest_shape_becomes_a_template(tmp_path):
+    path = tmp_path / "my_smpl.pkl"
+    path.write_bytes(old_pickle(published(random_model(joints=24))))
+    assert run("import", path, "--name", "rex").exit_code == 0
+    result = run("template", "rex", "--name", "rested")
+    assert result.exit_code == 0 and "--template rested" in result.output, result.output
+    template = load_template("rested")
+    assert template.content_hash in result.output and template.name == "rested"
+    np.testing.assert_array_equal(template.vertices, rest_template(load_body_model("rex")).vertices)
+    assert run("template", "rex", "--name", "rested").exit_code == UsageError.exit_code
+    assert run("template", "rex", "--name", "rested", "--overwrite").exit_code == 0
 
 
 def test_mistakes_are_answered(tmp_path):

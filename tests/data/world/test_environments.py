@@ -10,9 +10,13 @@ from PIL import Image
 
 from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
 from dp3d_data.geometry import load_template
+from dp3d_data.geometry.visibility import RayScene
 from dp3d_data.synthesis import World, WorldConfig
 from dp3d_data.synthesis.cameras import view_rotation
 from dp3d_data.synthesis.environments import (
+    FLASHES,
+    TOWARD,
+    Light,
     _sphere,
     irradiance,
     panorama,
@@ -21,6 +25,7 @@ from dp3d_data.synthesis.environments import (
     place_view,
     random_light,
     shaded,
+    vertex_shading,
 )
 from tests.shared import shared
 
@@ -119,3 +124,73 @@ def test_folders_of_environments_must_hold_panoramas(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     with pytest.raises(DependencyMissing, match="panoramas in EXR need OpenEXR"):
         World(dog, WorldConfig(environments=str(tmp_path / "full")))
+
+
+GREY = np.full(3, 0.5)
+ROUND = np.zeros((3, 4, 4))
+ROUND[:, 3, 3] = 0.2  # the same light from everywhere
+
+
+def shade(normal, lit=1.0, openness=1.0, gloss=0.0, gamma=1.0, sun=(0.0, -1.0, 0.0)):
+    """The grey that one surface shows under a sun of brightness 0.6 and light of 0.2 from everywhere."""
+    light = Light(np.array(sun), np.full(3, 0.6), ROUND, np.array([0.0, -1, 0]), gamma)
+    found = shaded(GREY[None], np.array([[*normal, lit, openness]]), light, gloss)
+    assert np.ptp(found) < 1e-6
+    return found[0, 0]
+
+
+def test_light_on_surfaces_by_hand():
+    """The sun reaches a quarter past the edge of its half; shadow leaves what is open of the light around."""
+    assert shade((0, -1, 0)) == pytest.approx(0.5 * (0.6 + 0.2))
+    assert shade((0, -3, 0)) == pytest.approx(0.5 * (0.6 + 0.2))  # a normal of any length
+    assert shade((1, 0, 0)) == pytest.approx(0.5 * (0.6 * 0.2 + 0.2))
+    assert shade((0, 1, 0)) == pytest.approx(0.5 * 0.2)
+    assert shade((0, -1, 0), lit=0.0, openness=0.5) == pytest.approx(0.5 * 0.1)
+    assert shade((0, -1, 0), gamma=1 / 2.2) == pytest.approx(0.5 * 0.8 ** (1 / 2.2))
+
+
+def test_a_gloss_shines_halfway_between_sun_and_camera():
+    half = np.array([0, -1, -1]) / np.sqrt(2)
+    matt, angle = shade(half), np.radians(20)
+    beside = np.array([np.sin(angle), *np.cos(angle) * half[1:]])
+    assert shade(half, gloss=0.3) - matt == pytest.approx(0.3 * 0.6)
+    assert shade(beside, gloss=0.3) - shade(beside) == pytest.approx(0.3 * 0.6 * np.cos(angle) ** 12)
+    assert shade(half, lit=0.0, gloss=0.3) == shade(half, lit=0.0)
+
+
+def test_shadows_and_openness_of_a_plate_under_a_roof():
+    """A floor with a smaller roof over its middle, the sun above: in camera axes, y down."""
+    square = np.array([[-1.0, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]])
+    floor, roof = square * 10, square * 2 - [0, 1.0, 0]
+    middle = np.array([[0.0, 0, 0]])
+    points = np.concatenate([floor, middle, roof])
+    floor_faces = [[i, (i + 1) % 4, 4] for i in range(4)]
+    faces = np.array([*floor_faces, [5, 6, 7], [5, 7, 8]])
+    up = np.array([0.0, -1, 0])
+    light = Light(up, np.ones(3), ROUND, up)
+    shading = vertex_shading(points, faces, RayScene(points, faces), light)
+    np.testing.assert_allclose(np.abs(shading[:, 1]), 1, atol=1e-5)  # all is level
+    facing = shading[0, 1] < 0
+    corner, middle, roof = shading[0], shading[4], shading[5]
+    assert facing and corner[3] == 1 and middle[3] == 0 and roof[3] == 1
+    # four rays: straight up, up and toward the camera, up and to each side; a covered one counts 0.35
+    slant = np.clip(np.array([1, np.sqrt(0.5), 0.6 / np.hypot(0.6, 1), 0.6 / np.hypot(0.6, 1)]) + 0.6, 0, 1)
+    assert corner[4] == pytest.approx(0.25 * (0.5 + 0.5 * slant).sum(), abs=1e-5)
+    assert middle[4] == pytest.approx(0.35 * corner[4], abs=1e-5)
+
+
+def test_random_light_stands_above_or_at_the_camera():
+    view = view_rotation(0.7, 0.3, 0.1)
+    lights = [random_light(np.random.default_rng(seed), view) for seed in range(400)]
+    suns = np.stack([light.sun for light in lights])
+    np.testing.assert_allclose(np.linalg.norm(suns, axis=1), 1)
+    for light in lights:
+        np.testing.assert_allclose(light.up, view[:, 2])
+    flash = suns @ TOWARD > 0.95
+    assert 0.3 * FLASHES < flash.mean() < 2 * FLASHES
+    heights = suns[~flash] @ view[:, 2]
+    assert heights.min() > np.sin(np.radians(9)) and heights.max() < np.sin(np.radians(86))
+    around = suns[~flash] @ view[:, :2]
+    assert all((np.abs(around[:, axis].mean()) < 0.1) for axis in (0, 1))
+    ambient = np.stack([light.ambient[:, 3, 3] for light in lights])
+    assert (ambient > 0).all() and 0.2 < ambient.mean() < 0.6
