@@ -36,8 +36,8 @@ DARK = np.array([0.035, 0.03, 0.03])
 TONGUE = np.array([0.72, 0.36, 0.38])
 
 
-# A collar, strap or garment: "neck" or "trunk", the two places along it that it lies between, as BodyMap has them, and
-# its colour.
+# A collar, strap or garment: "neck" or "trunk", the two places along it that it lies between, as `body_map` has them,
+# and its colour.
 Band = tuple[str, float, float, Float[np.ndarray, "3"]]
 
 
@@ -98,25 +98,14 @@ def random_gear(rng: np.random.Generator) -> tuple[Band, ...]:
     }[str(kind)]
 
 
-@dataclass(frozen=True)
-class BodyMap:
-    """Where patterns of coats lie on a template.
+def body_map(template: Template) -> tuple[dict[str, Float[np.ndarray, "K"]], Float[np.ndarray, "3 3"]]:
+    """Where patterns of coats lie on a template, from its shape and the names of its joints: x forward, z up.
 
-    places: one value 0..1 for each vertex of how far it is low (towards the belly), tips (towards the paws), face
-    (muzzle), back (saddle), ears and mouth (its inside); neck and trunk from the chest to the head and from the hips to
-    the chest, -9 on other parts. nose, eyes: where the skin is dark.
+    Returns:
+        Eight places by name, each a value 0..1 for every vertex of how far it is low (towards the belly), tips (towards
+        the paws), face (muzzle), back (saddle), ears and mouth (its inside); neck and trunk from the chest to the head
+        and from the hips to the chest, -9 on other parts. And where the skin is dark: the nose and two eyes.
     """
-
-    places: dict[str, Float[np.ndarray, "K"]]
-    nose: Float[np.ndarray, "3"]
-    eyes: Float[np.ndarray, "2 3"]
-
-    def stacked(self) -> Float[np.ndarray, "K 8"]:
-        return np.stack(list(self.places.values()), axis=1).astype(np.float32)
-
-
-def body_map(template: Template) -> BodyMap:
-    """Places on a template from its shape and the names of its joints: x forward, z up."""
     points = template.vertices.astype(np.float64)
     none = np.zeros(len(points))
     share = {"trunk": none + 1} if template.skeleton is None else role_weights(template.skeleton)
@@ -144,7 +133,7 @@ def body_map(template: Template) -> BodyMap:
         "neck": np.where(legs + share.get("ear", none) + share.get("tail", none) < 0.5, _along_neck(template), -9),
         "trunk": along,
     }
-    return BodyMap(places, nose, _eyes(muzzle, nose))
+    return places, np.array([nose, *_eyes(muzzle, nose)])
 
 
 def _along_neck(template: Template) -> Float[np.ndarray, "K"]:
@@ -168,20 +157,25 @@ def _eyes(muzzle: np.ndarray, nose: np.ndarray) -> Float[np.ndarray, "2 3"]:
 
 
 def coat_colours(
-    coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 8"]
+    coat: Coat, dark: Float[np.ndarray, "3 3"], points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 8"]
 ) -> Float[np.ndarray, "N 3"]:
-    """Colours RGB 0..1 of points of the rest template, with their places interpolated from BodyMap.stacked."""
+    """Colours RGB 0..1 of points of the rest template.
+
+    Args:
+        dark: nose and eyes of the template, from `body_map`.
+        places: the places of `body_map` at the points, in its order.
+    """
     base, second, light = coat.colours
     low, tips, face, back, ears, mouth, neck, trunk = places.T
     blur = coat.noise.octaves(points, coat.scale, 3)
     lightness, darkness = _pattern(coat, points, blur, low, tips, face, back, ears)
-    lightness, darkness = _marked(coat, body, points, places, blur, lightness, darkness)
+    lightness, darkness = _marked(coat, dark, points, places, blur, lightness, darkness)
     colour = base + lightness[:, None] * (light - base)
     colour = colour + darkness[:, None] * (second - colour)
     shade = 1 + 0.12 * coat.noise.octaves(points + 7, 9.0, 2) + coat.strands * _strands(coat, points)
     colour = colour * shade[:, None]
     colour = colour + mouth[:, None] * (TONGUE - colour)
-    colour = _skin(colour, body, points)
+    colour = _skin(colour, dark, points)
     for part, start, end, cloth in coat.gear:
         place = neck if part == "neck" else trunk
         worn = (place > start) & (place < end)
@@ -189,19 +183,19 @@ def coat_colours(
     return np.clip(colour, 0.01, 1)
 
 
-def _marked(coat, body: BodyMap, points, places, blur, lightness, darkness) -> tuple[np.ndarray, np.ndarray]:
+def _marked(coat, dark, points, places, blur, lightness, darkness) -> tuple[np.ndarray, np.ndarray]:
     """Light socks, chests and blazes, dark muzzles and ears, over the pattern."""
     _, tips, face, _, ears, _, neck, trunk = places.T
     ragged, size = 0.15 * blur, coat.marks
     if "socks" in size:
         lightness = np.maximum(lightness, _step(tips - 1 + size["socks"] + ragged, 8.0))
     if "chest" in size:
-        low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < body.nose[2] - 0.1)
+        low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < dark[0, 2] - 0.1)
         inside = np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged
         lightness = np.maximum(lightness, _step(low * inside, 12.0) * (low > 0))
     if "blaze" in size:
         middle = 0.03 * size["blaze"] - np.abs(points[:, 1]) + 0.05 * ragged
-        front = np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1)
+        front = np.clip(4 * (points[:, 0] - dark[1, 0] + 0.05) / 0.1, 0, 1)
         lightness = np.maximum(lightness, _step(middle, 150.0) * front)
     if "mask" in size:
         darkness = np.maximum(darkness, _step(face - 0.9 + 0.7 * size["mask"] + ragged, 6.0))
@@ -245,9 +239,9 @@ def _strands(coat: Coat, points: np.ndarray) -> np.ndarray:
     return 0.6 * coat.noise(turned, coarse) + 0.4 * coat.noise(turned + 3, fine)
 
 
-def _skin(colour: np.ndarray, body: BodyMap, points: np.ndarray) -> np.ndarray:
+def _skin(colour: np.ndarray, dark: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The dark nose and eyes."""
-    for place, radius in ((body.nose, 0.022), (body.eyes[0], 0.0098), (body.eyes[1], 0.0098)):
+    for place, radius in zip(dark, (0.022, 0.0098, 0.0098), strict=True):
         close = np.flatnonzero(np.abs(points - place).max(axis=1) < 1.25 * radius)
         near = np.clip(2.5 - 2 * np.linalg.norm(points[close] - place, axis=1) / radius, 0, 1)[:, None]
         colour[close] += near * (DARK - colour[close])
