@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
 from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.files import require_no_pointer
@@ -195,7 +196,7 @@ def local_parts(glb: Glb) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             matrix = np.array(node["matrix"], dtype=float).reshape(4, 4).T
             moves[index], scales[index] = matrix[:3, 3], np.linalg.norm(matrix[:3, :3], axis=0)
             scales[index, 0] *= -1 if np.linalg.det(matrix[:3, :3]) < 0 else 1  # a mirror is no rotation
-            turns[index] = _quaternion(matrix[:3, :3] / scales[index])
+            turns[index] = Rotation.from_matrix(matrix[:3, :3] / scales[index]).as_quat()
         for part, name in ((moves, "translation"), (turns, "rotation"), (scales, "scale")):
             if name in node:
                 part[index] = np.array(node[name], dtype=float).reshape(part.shape[1])
@@ -316,17 +317,3 @@ def quaternion_matrices(quaternions: Float[np.ndarray, "*N 4"]) -> Float[np.ndar
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def _quaternion(matrix: np.ndarray) -> np.ndarray:
-    """The quaternion (x y z w) of a rotation matrix: the eigenvector of its symmetric 4 x 4 form."""
-    m = matrix
-    form = np.array(
-        [
-            [m[0, 0] - m[1, 1] - m[2, 2], m[1, 0] + m[0, 1], m[2, 0] + m[0, 2], m[2, 1] - m[1, 2]],
-            [m[1, 0] + m[0, 1], m[1, 1] - m[0, 0] - m[2, 2], m[2, 1] + m[1, 2], m[0, 2] - m[2, 0]],
-            [m[2, 0] + m[0, 2], m[2, 1] + m[1, 2], m[2, 2] - m[0, 0] - m[1, 1], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m[0, 0] + m[1, 1] + m[2, 2]],
-        ]
-    )
-    return np.linalg.eigh(form)[1][:, -1]

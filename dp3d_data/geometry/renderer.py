@@ -18,18 +18,11 @@ VALUES = "Spectral_r"  # matplotlib's map of colours for values on a body: light
 
 
 def colour_by_vertex(template: Template) -> UInt8[np.ndarray, "K 3"]:
-    """RGB 0..255 of each vertex, from its place in the template (ours); see colour_by_position."""
-    return colour_by_position(template.vertices)
-
-
-def colour_by_position(points: Float[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "K 3"]:
-    """Hue along the long axis, lightness with height, a shift of hue between the two sides (ours).
+    """RGB 0..255 of each vertex: hue along the body, lightness with height, a shift of hue between the sides (ours).
 
     Each coordinate is replaced by its place between the extremes, 0..1, so that any template uses the whole range.
-
-    Args:
-        points: template frame: x forward, y left, z up.
     """
+    points = template.vertices
     low, high = points.min(axis=0), points.max(axis=0)
     along, side, height = ((points - low) / np.maximum(high - low, 1e-9)).astype(np.float64).T
     hue = 0.78 * along + 0.14 * (side - 0.5)
@@ -57,7 +50,7 @@ BACKGROUND = 246
 AMBIENT, SOFT = 0.5, 0.75  # light from all around, on plain colours and on photographs, which have light of their own
 LIGHT = np.array([-0.35, -0.6, -0.72])
 TOWARD = np.array([0.0, 0.0, -1.0])
-TILT = 15.0
+TILT = 15.0  # degrees that a viewer of `view_from` stands above the body
 FINER = 2  # rays along each side of a pixel of `view_from`
 
 # RGB of each vertex, or what gives the colours at so many pixels from their triangles and barycentric weights.
@@ -162,23 +155,27 @@ def render(
     return picture, hits.mask
 
 
-def template_view(azimuth: float, elevation: float = TILT) -> Float[np.ndarray, "3 3"]:
-    """camera_from_template of a viewer at an azimuth around z and an elevation, degrees: 0 in front at +x, 90 left."""
-    a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
-    away = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
-    right = np.cross(np.array([0.0, 0.0, -1.0]), away)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(away, right), away])
+def view_rotation(azimuth: float, elevation: float, roll: float = 0.0) -> Float[np.ndarray, "3 3"]:
+    """camera_from_template of a viewer at azimuth (0 before the nose, to the left), elevation, roll; radians.
+
+    Template axes: x forward, y left, z up. Camera axes: x right, y down, z away from the viewer.
+    """
+    forward = -np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    turn = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    return turn @ rotation
 
 
 def view_from(
     azimuth: float, vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], colours: Colours, size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """A body given in the template frame from an azimuth (see `template_view`), as large from all sides."""
+    """A body given in the template frame from an azimuth (degrees) and above, as large from all sides."""
     centred = vertices - (vertices.max(0) + vertices.min(0)) / 2
     side = FINER * size
     scale = 0.92 * side / (2 * max(float(np.linalg.norm(centred, axis=1).max()), 1e-9))
-    points = centred @ template_view(azimuth).T * scale + np.array([side / 2, side / 2, 0.0])
+    view = view_rotation(np.deg2rad(azimuth), np.deg2rad(TILT))
+    points = centred @ view.T * scale + np.array([side / 2, side / 2, 0.0])
     fine, _ = render(points, faces, colours, side, side)
     return np.asarray(Image.fromarray(fine).reduce(FINER))
 

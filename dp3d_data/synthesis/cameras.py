@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from dp3d_data.geometry.renderer import view_rotation
+
 FILLS = ((0.6, 0.97), (0.35, 0.6), (0.2, 0.35))  # of the image's side: most animals fill it
 CUT = 1.6
 FARTHEST = 10.0  # body lengths from the animal's nearest point
@@ -24,18 +26,6 @@ def project(
     projected = scale * points / (1 + strength * points[:, 2:])
     projected[:, :2] += translation
     return projected
-
-
-def view_rotation(azimuth: float, elevation: float, roll: float) -> Float[np.ndarray, "3 3"]:
-    """camera_from_template of a viewer at azimuth (0 before the nose, to the left), elevation, roll; radians.
-
-    Template axes: x forward, y left, z up. Camera axes: x right, y down, z away from the viewer.
-    """
-    forward = -np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    turn = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
-    return turn @ rotation
 
 
 def random_view(rng: np.random.Generator) -> tuple[Float[np.ndarray, "3 3"], tuple[float, float]]:

@@ -9,8 +9,8 @@ from dp3d_data.geometry.renderer import (
     colour_by_value,
     render,
     silhouette,
-    template_view,
     turntable,
+    view_rotation,
 )
 from dp3d_data.geometry.visibility import RayScene
 from tests.model.toy import blob
@@ -80,12 +80,12 @@ def test_a_mesh_outside_the_picture_is_not_in_it():
 
 def test_views_are_rotations_with_z_up_in_the_picture():
     for azimuth in (0.0, 90.0, 210.0):
-        view = template_view(azimuth)
+        view = view_rotation(np.deg2rad(azimuth), np.deg2rad(15.0))
         assert np.allclose(view @ view.T, np.eye(3), atol=1e-9)
         assert np.linalg.det(view) == pytest.approx(1.0)
         assert (view @ [0.0, 0.0, 1.0])[1] < 0
-    assert np.allclose(template_view(0.0, 0.0) @ [1.0, 0.0, 0.0], [0.0, 0.0, -1.0], atol=1e-9)
-    assert np.allclose(template_view(0.0, 0.0) @ [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], atol=1e-9)
+    assert np.allclose(view_rotation(0.0, 0.0) @ [1.0, 0.0, 0.0], [0.0, 0.0, -1.0], atol=1e-9)
+    assert np.allclose(view_rotation(0.0, 0.0) @ [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], atol=1e-9)
 
 
 def test_a_turntable_shows_the_body_in_every_tile():

@@ -10,8 +10,8 @@ from PIL import Image
 
 from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
 from dp3d_data.geometry import load_template
+from dp3d_data.geometry.renderer import view_rotation
 from dp3d_data.synthesis import World, WorldConfig
-from dp3d_data.synthesis.cameras import view_rotation
 from dp3d_data.synthesis.environments import (
     _sphere,
     irradiance,

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.geometry import load_template
+from dp3d_data.geometry.renderer import view_rotation
 from dp3d_data.synthesis import poses
 from dp3d_data.synthesis.backgrounds import indoors, outdoors, plain, texture
-from dp3d_data.synthesis.cameras import placed_camera, project, random_view, view_rotation
+from dp3d_data.synthesis.cameras import placed_camera, project, random_view
 from dp3d_data.synthesis.coats import body_map, coat_colours, random_coat
 from dp3d_data.synthesis.effects import SIDE, SolidNoise, matted, photographed, pixel_noise
 from dp3d_data.synthesis.poses import Angles, random_pose
