@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +38,22 @@ LISTS = ("nodes", "scenes", "meshes", "accessors", "bufferViews", "buffers", "sk
 # No body has more nodes, nested deeper; and vertices that many nodes show again are at most one a byte of the file, and
 # these more.
 MOST_NODES, DEEPEST, FREE_VERTICES = 10_000, 256, 1_000_000
+_DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, NameError)  # which trimesh raises for some damaged files
+UNFIT = "the glTF document does not fit its data"
 WHOLE = "open it in Blender and export it again as glTF Binary (.glb), with everything inside and without compression"
+
+
+@contextmanager
+def named_errors(path: Path, what: str, expected: object = None) -> Iterator[None]:
+    """Errors of the block name the file; what damaged values raise comes out as one InputCorrupt, which says `what`."""
+    try:
+        yield
+    except Dp3dError as error:
+        error.path = error.path or path
+        raise
+    except _DAMAGE as error:
+        got = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise InputCorrupt(what, got=got, expected=expected, path=path) from error
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,6 @@ class Glb:
 
     document: dict
     binary: bytes
-    path: Path
 
     def part(self, kind: str) -> list[dict]:
         return self.document.get(kind, [])
@@ -86,14 +101,13 @@ class Glb:
         if self.compression:
             return self.compressed()
         if view is None or uri is None:
-            return InputCorrupt("arrays that are sparse, or nowhere in the file", hint=WHOLE, path=self.path)
-        got, expected = str(uri)[:80], "one .glb"
-        return InputCorrupt("the arrays lie in another file", got=got, expected=expected, hint=WHOLE, path=self.path)
+            return InputCorrupt("arrays that are sparse, or nowhere in the file", hint=WHOLE)
+        return InputCorrupt("the arrays lie in another file", got=str(uri)[:80], expected="one .glb", hint=WHOLE)
 
     def compressed(self) -> InputCorrupt:
         """The error for a compressed file."""
         what = f"the mesh is compressed by {self.compression}"
-        return InputCorrupt(what, expected="a plain .glb", hint=WHOLE, path=self.path)
+        return InputCorrupt(what, expected="a plain .glb", hint=WHOLE)
 
 
 def _number(value: object) -> int:
@@ -124,16 +138,11 @@ def read_glb(path: str | Path) -> Glb:
         size, kind = struct.unpack_from("<I4s", rest) if rest else (0, b"BIN\0")
         if kind != b"BIN\0":
             raise ValueError(f"a chunk {kind!r} where the arrays should be")
-        glb = Glb(document, rest[8 : 8 + size], path)
+        glb = Glb(document, rest[8 : 8 + size])
     except DAMAGE as error:
         raise InputCorrupt("not a binary glTF 2 file", got=error, expected="a .glb file", path=path) from error
-    try:
+    with named_errors(path, UNFIT):
         _check_document(glb)
-    except Dp3dError:
-        raise
-    except DAMAGE as error:
-        got = f"{type(error).__name__}: {error}"
-        raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
     return glb
 
 
@@ -142,8 +151,8 @@ def _check_document(glb: Glb) -> None:
     if any(name in COMPRESSIONS for name in glb.document.get("extensionsRequired", [])):
         raise glb.compressed()
     if strange := [name for name in glb.document.get("extensionsRequired", []) if not str(name).startswith(HARMLESS)]:
-        what, got = "the mesh needs an extension that is not known here", str(strange[0])[:80]
-        raise InputCorrupt(what, got=got, hint=WHOLE, path=glb.path)
+        what = "the mesh needs an extension that is not known here"
+        raise InputCorrupt(what, got=str(strange[0])[:80], hint=WHOLE)
     if len(glb.part("nodes")) > MOST_NODES:
         raise ValueError(f"{len(glb.part('nodes'))} nodes, a body has at most {MOST_NODES}")
     for name in LISTS:

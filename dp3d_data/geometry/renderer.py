@@ -76,14 +76,10 @@ class Hits:
         mask[self.rows, self.columns] = True
         return mask
 
-    def nearest_vertices(self, faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "N"]:
-        """The corner with the largest weight, as the correspondence of the pixel (ours)."""
-        return faces[self.triangles, np.argmax(self.weights, axis=1)]
-
     def vertex_map(self, faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "H W"]:
-        """Template vertex of each pixel, -1 outside."""
+        """Template vertex of each pixel, the corner of its triangle with the largest weight (ours); -1 outside."""
         ids = np.full(self.size, -1, dtype=np.int32)
-        ids[self.rows, self.columns] = self.nearest_vertices(faces)
+        ids[self.rows, self.columns] = faces[self.triangles, np.argmax(self.weights, axis=1)]
         return ids
 
     def interpolate(self, values: Float[np.ndarray, "K C"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "N C"]:

@@ -43,9 +43,8 @@ Band = tuple[str, float, float, Float[np.ndarray, "3"]]
 
 @dataclass(frozen=True)
 class Coat:
-    """One animal's coat: colours, pattern and the noises that place it; the sizes 0..1 of its light and dark marks."""
+    """One animal's coat: pattern, colours and the noises that place it; the sizes 0..1 of its light and dark marks."""
 
-    palette: str
     pattern: str
     colours: Float[np.ndarray, "3 3"]
     noise: SolidNoise
@@ -66,7 +65,7 @@ def random_coat(rng: np.random.Generator) -> Coat:
     colours = np.array(PALETTES[palette])
     colours = np.clip(colours * np.exp(rng.normal(0, 0.12, (3, 1))) * (1 + rng.normal(0, 0.03, (1, 3))), 0.015, 0.97)
     return Coat(
-        palette, pattern, colours, SolidNoise(rng),
+        pattern, colours, SolidNoise(rng),
         scale=float(rng.uniform(2.5, 6)),
         level=float(rng.uniform(-0.35, 0.45)),
         strands=float(rng.uniform(0.08, 0.4)),
@@ -107,11 +106,9 @@ def body_map(template: Template) -> tuple[dict[str, Float[np.ndarray, "K"]], Flo
         and from the hips to the chest, -9 on other parts. And where the skin is dark: the nose and two eyes.
     """
     points = template.vertices.astype(np.float64)
-    none = np.zeros(len(points))
-    share = {"trunk": none + 1} if template.skeleton is None else role_weights(template.skeleton)
-    head = share.get("head", none) + share.get("jaw", none)
-    trunk = share.get("trunk", none) + share.get("shoulder", none) + share.get("neck", none)
-    legs = share.get("leg", none) + share.get("toe", none)
+    share = role_weights(template.require_skeleton())
+    head, legs = share["head"] + share["jaw"], share["leg"] + share["toe"]
+    trunk = share["trunk"] + share["shoulder"] + share["neck"]
     height = (points[:, 2] - points[:, 2].min()) / np.ptp(points[:, 2])
     body = height[trunk > 0.5] if (trunk > 0.5).any() else height
     low_edge, high_edge = np.quantile(body, [0.02, 0.98])
@@ -120,17 +117,17 @@ def body_map(template: Template) -> tuple[dict[str, Float[np.ndarray, "K"]], Flo
     front, rear = muzzle[:, 0].max(), muzzle[:, 0].min()
     nose = muzzle[np.argmax(muzzle[:, 0] + 0.3 * muzzle[:, 2])]
     face = np.clip((points[:, 0] - rear) / max(front - rear, 1e-6), 0, 1) * head
-    along, inner = none - 9, trunk > 0.5
+    along, inner = np.full(len(points), -9.0), trunk > 0.5
     if inner.any():
         along[inner] = (points[inner, 0] - points[inner, 0].min()) / np.ptp(points[inner, 0])
     places = {
         "low": np.clip(1.25 - 2.2 * rise, 0, 1) * trunk + 0.5 * legs,
         "tips": np.clip(1 - height / 0.3, 0, 1) * legs,
         "face": np.clip(1.9 * face - 0.7, 0, 1),
-        "back": np.clip(1.8 * rise - 0.75, 0, 1) * trunk + 0.6 * share.get("tail", none),
-        "ears": share.get("ear", none),
-        "mouth": share.get("jaw", none) * np.clip(2 * vertex_normals(points, template.faces)[:, 2], 0, 1),
-        "neck": np.where(legs + share.get("ear", none) + share.get("tail", none) < 0.5, _along_neck(template), -9),
+        "back": np.clip(1.8 * rise - 0.75, 0, 1) * trunk + 0.6 * share["tail"],
+        "ears": share["ear"],
+        "mouth": share["jaw"] * np.clip(2 * vertex_normals(points, template.faces)[:, 2], 0, 1),
+        "neck": np.where(legs + share["ear"] + share["tail"] < 0.5, _along_neck(template), -9),
         "trunk": along,
     }
     return places, np.array([nose, *_eyes(muzzle, nose)])
@@ -138,9 +135,9 @@ def body_map(template: Template) -> tuple[dict[str, Float[np.ndarray, "K"]], Flo
 
 def _along_neck(template: Template) -> Float[np.ndarray, "K"]:
     """Where each vertex lies along the line of the neck's joints, 0 at the first, 1 at the head; -9 without a neck."""
-    skeleton = template.skeleton
-    necks = [] if skeleton is None else [joint for joint, role in enumerate(joint_roles(skeleton)) if role == "neck"]
-    if skeleton is None or len(necks) < 2:
+    skeleton = template.require_skeleton()
+    necks = [joint for joint, role in enumerate(joint_roles(skeleton)) if role == "neck"]
+    if len(necks) < 2:
         return np.full(template.num_vertices, -9.0)
     heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
     axis = heads[necks[-1]] - heads[necks[0]]
