@@ -101,7 +101,7 @@ def read_mesh(path: str | Path) -> Mesh:
         return _read_ply(path)
 
 
-def write_mesh(template: Template, path: str | Path, source_units: bool = False) -> Path:
+def write_mesh(template: Template, path: str | Path) -> Path:
     """Write .obj, .ply or .glb, vertices in the template's order; .glb in glTF's axes, the others in the template's.
 
     Raises:
@@ -113,8 +113,6 @@ def write_mesh(template: Template, path: str | Path, source_units: bool = False)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError("no such mesh format", got=path.suffix, expected=" ".join(SUFFIXES))
     vertices = template.vertices.astype(np.float64)
-    if source_units:
-        vertices = vertices * template.factor + template.center
     if path.suffix.lower() == ".glb":
         vertices = vertices @ TEMPLATE_FROM_GLTF
     if path.suffix.lower() == ".obj":

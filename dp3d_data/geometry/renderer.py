@@ -12,7 +12,7 @@ from matplotlib.colors import hsv_to_rgb
 from PIL import Image
 
 from dp3d_data.geometry.template import Template
-from dp3d_data.geometry.visibility import RayScene, vertex_normals
+from dp3d_data.geometry.visibility import RayScene, face_normals, vertex_normals
 
 VALUES = "Spectral_r"  # matplotlib's map of colours for values on a body: light enough at 0 to show its shading
 
@@ -138,8 +138,7 @@ def render(
     """
     hits = cast_pixels(RayScene(points, faces), points, (height, width))
     normals = hits.interpolate(vertex_normals(points, faces), faces)
-    corners = points[faces[hits.triangles]]
-    away = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2:] > 0
+    away = face_normals(points, faces[hits.triangles])[:, 2:] > 0
     normals = np.where(away, -normals, normals) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
     if callable(colours):
         painted, ambient = colours(hits.triangles, hits.weights), SOFT

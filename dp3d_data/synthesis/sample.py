@@ -38,7 +38,7 @@ MOST_HIDDEN = 0.6  # of an animal, by one that stands before it
 IDENTITY, GEOMETRY, SCENE, COMPANION = 1, 2, 3, 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyntheticInstance:
     """One animal in one image, with its truth.
 
@@ -53,9 +53,9 @@ class SyntheticInstance:
     index: int
     group: str
     pose: str
-    image: UInt8[np.ndarray, "H W 3"] | None
-    mask: Bool[np.ndarray, "H W"] | None
-    vertex_map: Int[np.ndarray, "H W"] | None
+    image: UInt8[np.ndarray, "H W 3"] | None = None
+    mask: Bool[np.ndarray, "H W"] | None = None
+    vertex_map: Int[np.ndarray, "H W"] | None = None
     box: Float[np.ndarray, "4"]
     keypoints: Float[np.ndarray, "K 2"]
     visible: Bool[np.ndarray, "K"]
@@ -67,7 +67,7 @@ class SyntheticInstance:
     strength: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PicturedInstance(SyntheticInstance):
     """One animal of an image that was rendered."""
 
@@ -199,10 +199,11 @@ class World:
         rotation = view @ stance
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-        share = {"truncated": config.truncated, "perspective": config.perspective}
         face = self.places["face"] > 0.3
         focus = vertices[face].mean(axis=0) if face.any() else np.zeros(3)
-        scale, translation, strength = placed_camera(rng, vertices, focus, config.size, **share)
+        scale, translation, strength = placed_camera(
+            rng, vertices, focus, config.size, truncated=config.truncated, perspective=config.perspective
+        )
         points = project(vertices, scale, translation, strength)
         scene = RayScene(points, faces)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < config.size)).all(axis=1)
@@ -211,9 +212,6 @@ class World:
             index=index,
             group=group,
             pose=kind,
-            image=None,
-            mask=None,
-            vertex_map=None,
             box=_tight_box(None, points[visible, :2]),
             keypoints=points[:, :2].astype(np.float32),
             visible=visible,
