@@ -59,49 +59,36 @@ Colours = UInt8[np.ndarray, "K 3"] | Callable[[np.ndarray, np.ndarray], np.ndarr
 
 @dataclass(frozen=True)
 class Hits:
-    """The pixels of an image that show the mesh.
+    """The pixels of an image that show a mesh: the mask, and of its N pixels, row after row, what each shows.
 
-    rows, columns [N]; triangles [N]; weights [N, 3] of the triangle's corners; size of the image (height, width).
+    triangles [N], corners [N, 3] their vertices, weights [N, 3] of the corners.
     """
 
-    rows: Int[np.ndarray, "N"]
-    columns: Int[np.ndarray, "N"]
+    mask: Bool[np.ndarray, "H W"]
     triangles: Int[np.ndarray, "N"]
+    corners: Int[np.ndarray, "N 3"]
     weights: Float[np.ndarray, "N 3"]
-    size: tuple[int, int]
 
-    @property
-    def mask(self) -> Bool[np.ndarray, "H W"]:
-        mask = np.zeros(self.size, dtype=bool)
-        mask[self.rows, self.columns] = True
-        return mask
-
-    def vertex_map(self, faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "H W"]:
-        """Template vertex of each pixel, the corner of its triangle with the largest weight (ours); -1 outside."""
-        ids = np.full(self.size, -1, dtype=np.int32)
-        ids[self.rows, self.columns] = faces[self.triangles, np.argmax(self.weights, axis=1)]
+    def vertex_map(self) -> Int[np.ndarray, "H W"]:
+        """Template vertex of each pixel, the corner with the largest weight (ours); -1 outside."""
+        ids = np.full(self.mask.shape, -1, dtype=np.int32)
+        ids[self.mask] = self.corners[np.arange(len(self.corners)), np.argmax(self.weights, axis=1)]
         return ids
 
-    def interpolate(self, values: Float[np.ndarray, "K C"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "N C"]:
+    def interpolate(self, values: Float[np.ndarray, "K C"]) -> Float[np.ndarray, "N C"]:
         """Values at vertices to values at the pixels."""
-        corners = faces[self.triangles]
-        return sum(self.weights[:, [corner]] * values[corners[:, corner]] for corner in range(3))
+        return sum(self.weights[:, [corner]] * values[self.corners[:, corner]] for corner in range(3))
 
 
-def cast_pixels(
-    scene: RayScene,
-    points: Float[np.ndarray, "K 3"],
-    size: tuple[int, int],
-    jitter: Float[np.ndarray, "H W 2"] | None = None,
-) -> Hits:
+def cast_pixels(scene: RayScene, size: tuple[int, int], jitter: Float[np.ndarray, "H W 2"] | None = None) -> Hits:
     """One ray through the centre of each pixel of the projected box.
 
     Args:
-        scene: the mesh of `points`, image x, y in pixels and a depth.
+        scene: a mesh in image x, y in pixels and a depth.
         size: height and width of the image.
         jitter: pixels by which each ray is moved, for the ragged silhouette of fur.
     """
-    height, width = size
+    points, (height, width), mask = scene.vertices, size, np.zeros(size, dtype=bool)
     low = np.maximum(np.floor(points[:, :2].min(axis=0)).astype(int) - 2, 0)
     high = np.minimum(np.ceil(points[:, :2].max(axis=0)).astype(int) + 2, [width, height])
     rows, columns = np.mgrid[low[1] : max(high[1], low[1]), low[0] : max(high[0], low[0])]
@@ -111,17 +98,18 @@ def cast_pixels(
     if jitter is not None:
         origins[:, :2] += jitter[rows, columns]
     if not len(rows):
-        return Hits(rows, columns, rows, np.zeros((0, 3)), size)
+        return Hits(mask, rows, scene.faces[rows], np.zeros((0, 3)))
     triangles, weights = scene.first_hits(origins, -TOWARD)
     hit = triangles >= 0
-    return Hits(rows[hit], columns[hit], triangles[hit], weights[hit], size)
+    mask[rows[hit], columns[hit]] = True
+    return Hits(mask, triangles[hit], scene.faces[triangles[hit]], weights[hit])
 
 
 def silhouette(
     points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], width: int, height: int
 ) -> Bool[np.ndarray, "H W"]:
     """The pixels that show the mesh; points as for `render`."""
-    return cast_pixels(RayScene(points, faces), points, (height, width)).mask
+    return cast_pixels(RayScene(points, faces), (height, width)).mask
 
 
 def render(
@@ -136,17 +124,17 @@ def render(
     Raises:
         DependencyMissing: embreex is not installed.
     """
-    hits = cast_pixels(RayScene(points, faces), points, (height, width))
-    normals = hits.interpolate(vertex_normals(points, faces), faces)
-    away = face_normals(points, faces[hits.triangles])[:, 2:] > 0
+    hits = cast_pixels(RayScene(points, faces), (height, width))
+    normals = hits.interpolate(vertex_normals(points, faces))
+    away = face_normals(points, hits.corners)[:, 2:] > 0
     normals = np.where(away, -normals, normals) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
     if callable(colours):
         painted, ambient = colours(hits.triangles, hits.weights), SOFT
     else:
-        painted, ambient = hits.interpolate(colours.astype(np.float64), faces), AMBIENT
+        painted, ambient = hits.interpolate(colours.astype(np.float64)), AMBIENT
     light = ambient + (1 - ambient) * (normals @ LIGHT).clip(0)
     picture = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
-    picture[hits.rows, hits.columns] = (painted * light[:, None]).clip(0, 255).astype(np.uint8)
+    picture[hits.mask] = (painted * light[:, None]).clip(0, 255).astype(np.uint8)
     return picture, hits.mask
 
 

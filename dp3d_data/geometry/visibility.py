@@ -12,7 +12,7 @@ TOLERANCE = 2e-3  # of the surface's largest extent: how far a ray's start is li
 
 
 class RayScene:
-    """A triangle mesh that rays can be cast at; any frame whose z points away from the viewer.
+    """A triangle mesh, `vertices` and `faces`, that rays can be cast at; any frame whose z points away from the viewer.
 
     Raises:
         DependencyMissing: embreex is not installed.
@@ -25,6 +25,7 @@ class RayScene:
         except ImportError as error:
             hint = "pip install embreex"
             raise DependencyMissing("ray casting needs embreex", got=error, hint=hint) from error
+        self.vertices, self.faces = vertices, faces
         self._scene = EmbreeScene(robust=True)
         self._mesh = TriangleMesh(
             self._scene,

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL import Image
 
 from dp3d_data.datasets.images import open_image
@@ -59,11 +59,10 @@ def random_light(rng: np.random.Generator, view: Float[np.ndarray, "3 3"]) -> Li
     return Light(sun / np.linalg.norm(sun), direct * np.array([1 + warmth, 1.0, 1 - warmth]), form, up)
 
 
-def vertex_shading(
-    points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], scene: RayScene, light: Light
-) -> Float[np.ndarray, "K 5"]:
+def vertex_shading(scene: RayScene, light: Light) -> Float[np.ndarray, "K 5"]:
     """Columns: the normal (3), whether the sun arrives, and the share of the surroundings that is open."""
-    normals = vertex_normals(points, faces).astype(np.float32)
+    points = scene.vertices
+    normals = vertex_normals(points, scene.faces).astype(np.float32)
     lift = 6e-3 * np.ptp(points, axis=0).max()
     starts = points + lift * normals
     lit = ~scene.blocked(starts, light.sun)

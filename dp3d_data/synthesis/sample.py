@@ -89,14 +89,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class Staging:
-    """An animal before its camera: points are x, y in pixels and a depth; view turns the world (z up) to it.
+    """An animal before its camera: its scene is x, y in pixels and a depth; view turns the world (z up) to it.
 
     truth: what is known of it where nothing else stands in the image.
     """
 
     identity: Identity
     truth: SyntheticInstance
-    points: Float[np.ndarray, "K 3"]
     scene: RayScene
     view: Float[np.ndarray, "3 3"]
 
@@ -164,7 +163,7 @@ class World:
     def _well_staged(self, identity: Identity, index: int, group: str, *key: int) -> Staging:
         for attempt in range(ATTEMPTS):
             staging = self._stage(self._rng(*key, attempt), identity, index, group)
-            seen = staging.points[staging.truth.visible, :2]
+            seen = staging.scene.vertices[staging.truth.visible, :2]
             enough = len(seen) >= LEAST_SEEN * self.template.num_vertices
             if enough and np.prod(np.ptp(seen, axis=0)) > LEAST_BOX * self.config.size**2:
                 break
@@ -222,19 +221,19 @@ class World:
             translation=translation,
             strength=strength,
         )
-        return Staging(identity, truth, points, scene, view)
+        return Staging(identity, truth, scene, view)
 
     def _cast(self, rng: np.random.Generator, staging: Staging) -> Hits:
         size, fluff = self.config.size, staging.identity.proportions.fluff
         ragged = size / 256 * rng.uniform(0.0, 0.9) + 32 * fluff * rng.uniform(0.5, 1.5) * size / 256
         jitter = np.stack([pixel_noise(rng, size, size, size / 2) for _ in range(2)], axis=2) * ragged
-        return cast_pixels(staging.scene, staging.points, (size, size), jitter)
+        return cast_pixels(staging.scene, (size, size), jitter)
 
     def _pictured(
         self, rng: np.random.Generator, first: Shown, others: list[tuple[bool, Shown]]
     ) -> list[PicturedInstance]:
         """The image, painted from the back to the front, and what is left to see of each animal in it."""
-        size, faces = self.config.size, self.template.faces
+        size = self.config.size
         picture, light = self._surroundings(rng, first[0].view)
         order = [one for before, one in others if not before] + [first] + [one for before, one in others if before]
         darkness, blur = rng.uniform(0.2, 0.7), rng.uniform(0.6, 3)
@@ -243,19 +242,20 @@ class World:
         hidden = np.zeros((size, size), dtype=bool)
         for staging, hits in order:
             colours = np.zeros((size, size, 3), dtype=np.float32)
-            colours[hits.rows, hits.columns] = self._colours(staging, hits, light)
+            colours[hits.mask] = self._colours(staging, hits, light)
             picture = matted(picture, colours, hits.mask)
         everything = np.any([hits.mask for _, hits in order], axis=0)
         if rng.random() < self.config.occluded:
-            neck = first[0].points[np.argmin(np.abs(self.places["neck"] - 0.5)), :2]
+            neck = first[0].scene.vertices[np.argmin(np.abs(self.places["neck"] - 0.5)), :2]
             hidden = occluders(rng, picture, everything, neck)
         image, animals = photographed(rng, picture), {}
         for staging, hits in reversed(order):  # from the front to the back, as things are hidden
-            mask, vertex_map = hits.mask & ~hidden, np.where(hidden, -1, hits.vertex_map(faces))
-            cells = np.clip(np.floor(staging.points[:, :2]).astype(int), 0, size - 1)
+            mask, vertex_map = hits.mask & ~hidden, np.where(hidden, -1, hits.vertex_map())
+            points = staging.scene.vertices[:, :2]
+            cells = np.clip(np.floor(points).astype(int), 0, size - 1)
             visible = staging.truth.visible & ~hidden[cells[:, 1], cells[:, 0]]
             own = {"image": image, "mask": mask, "vertex_map": vertex_map, "visible": visible}
-            own["box"] = _tight_box(mask, staging.points[visible, :2])
+            own["box"] = _tight_box(mask, points[visible])
             own["visible_area"] = visible_fraction(visible, self.template.vertex_areas)
             animals[staging.truth.group] = PicturedInstance(**vars(staging.truth) | own)
             hidden = hidden | hits.mask
@@ -276,21 +276,21 @@ class World:
         return place_view(rng, picture, turned, self.config.size), light.turned(turned)
 
     def _colours(self, staging: Staging, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
-        template, coat = self.template, staging.identity.coat
+        coat = staging.identity.coat
         places = np.stack(list(self.places.values()), axis=1).astype(np.float32)
-        shading = vertex_shading(staging.points, template.faces, staging.scene, light)
-        values = np.concatenate([template.vertices, places, shading], axis=1)
-        values = hits.interpolate(values, template.faces)
+        shading = vertex_shading(staging.scene, light)
+        values = hits.interpolate(np.concatenate([self.template.vertices, places, shading], axis=1))
         colours = coat_colours(coat, self.dark, values[:, :3], values[:, 3:-5])
         return shaded(colours, values[:, -5:], light, coat.gloss)
 
     @staticmethod
     def _shadow(staging: Staging, light) -> Float[np.ndarray, "K 2"]:
         """Where the vertices' shadows fall on a ground through the lowest of them, image pixels."""
-        height = staging.points @ light.up
+        points = staging.scene.vertices
+        height = points @ light.up
         height = height - np.quantile(height, 0.005)
         slope = max(float(light.sun @ light.up), 0.35)
-        return (staging.points - (height / slope)[:, None] * light.sun)[:, :2]
+        return (points - (height / slope)[:, None] * light.sun)[:, :2]
 
 
 def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray, "4"]:

@@ -22,9 +22,9 @@ def test_each_pixel_shows_the_nearest_triangle():
     mesh."""
     vertices, faces = blob(1)
     points = vertices * 30.0 + [10.0, 8.0, 3.0]
-    hits = cast_pixels(RayScene(points, faces), points, (18, 17))
-    shown = {(row, column): i for i, (row, column) in enumerate(zip(hits.rows, hits.columns, strict=True))}
-    values = hits.interpolate(points.astype(np.float64), faces)
+    hits = cast_pixels(RayScene(points, faces), (18, 17))
+    shown = {(row, column): i for i, (row, column) in enumerate(np.argwhere(hits.mask).tolist())}
+    values = hits.interpolate(points.astype(np.float64))
     for row in range(18):
         for column in range(17):
             triangle, weights, depth = first_hit_slow(points, faces, column + 0.5, row + 0.5)
@@ -34,8 +34,8 @@ def test_each_pixel_shows_the_nearest_triangle():
             assert hits.triangles[at] == triangle and hits.weights[at] == pytest.approx(weights, abs=1e-4)
             assert values[at] == pytest.approx([column + 0.5, row + 0.5, depth], abs=1e-3)
     assert len(shown) < 6, "no pixel shows a mesh that is not there"
-    assert hits.mask.sum() == len(hits.rows) and (silhouette(points, faces, 17, 18) == hits.mask).all()
-    assert (hits.vertex_map(faces) >= 0).sum() == len(hits.rows)
+    assert hits.mask.sum() == len(hits.corners) and (silhouette(points, faces, 17, 18) == hits.mask).all()
+    assert ((hits.vertex_map() >= 0) == hits.mask).all() and (faces[hits.triangles] == hits.corners).all()
 
 
 def test_a_triangle_is_drawn_where_it_is_in_its_colour():
