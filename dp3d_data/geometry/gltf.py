@@ -212,23 +212,23 @@ def local_parts(glb: Glb) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return moves, turns, scales
 
 
-def world_matrices(glb: Glb, moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "T N 4 4"]:
-    """Scene coordinates of every node from local parts [T, N, .]."""
+def world_matrices(glb: Glb, moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "*T N 4 4"]:
+    """Scene coordinates of every node from local parts [N, .], or [T, N, .] at several times."""
     return _in_scene(glb, _composed(moves, turns, scales))
 
 
-def _composed(moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "T N 4 4"]:
-    local = np.zeros((*moves.shape[:2], 4, 4))
+def _composed(moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "*T N 4 4"]:
+    local = np.zeros((*moves.shape[:-1], 4, 4))
     local[..., :3, :3] = quaternion_matrices(turns) * scales[..., None, :]
     local[..., :3, 3], local[..., 3, 3] = moves, 1
     return local
 
 
-def _in_scene(glb: Glb, local: Float[np.ndarray, "T N 4 4"]) -> Float[np.ndarray, "T N 4 4"]:
+def _in_scene(glb: Glb, local: Float[np.ndarray, "*T N 4 4"]) -> Float[np.ndarray, "*T N 4 4"]:
     parents, world = parents_of(glb), local.copy()
     for node in downwards(glb):
         if parents[node] >= 0:
-            world[:, node] = world[:, parents[node]] @ local[:, node]
+            world[..., node, :, :] = world[..., parents[node], :, :] @ local[..., node, :, :]
     return world
 
 
@@ -239,11 +239,11 @@ def read_surface(glb: Glb) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F
         InputCorrupt: compressed, or with arrays in another file.
         ValueError: the document does not fit its data, or shows far more vertices than the file holds.
     """
-    local = _composed(*(part[None] for part in local_parts(glb)))
+    local = _composed(*local_parts(glb))
     for index, entry in enumerate(glb.part("nodes")):
         if "matrix" in entry:
-            local[0, index] = np.array(entry["matrix"], dtype=float).reshape(4, 4).T
-    places = _in_scene(glb, local)[0]
+            local[index] = np.array(entry["matrix"], dtype=float).reshape(4, 4).T
+    places = _in_scene(glb, local)
     vertices, faces, at = [np.zeros((0, 3))], [np.zeros((0, 3), dtype=np.int64)], 0
     shown = list(_shown(glb))
     _require_few(glb, shown)

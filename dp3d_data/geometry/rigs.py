@@ -77,7 +77,7 @@ def _bind_matrices(glb: Glb, skin: int) -> Float[np.ndarray, "J 4 4"]:
 def _scene_from_bind(glb: Glb, skin: int, holder: int) -> Float[np.ndarray, "4 4"]:
     """From mesh to scene in the bind pose: by the mesh node, which glTF ignores for skins, where it is as large as the
     first joint, else by that joint."""
-    world = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0]
+    world = world_matrices(glb, *local_parts(glb))
     by_joint = world[glb.part("skins")[skin]["joints"][0]] @ _bind_matrices(glb, skin)[0]
     own, first = (np.linalg.det(matrix[:3, :3]) for matrix in (world[holder], by_joint))
     return world[holder] if np.isclose(own, first, rtol=0.05) else by_joint

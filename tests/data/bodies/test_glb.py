@@ -184,7 +184,7 @@ def test_a_mirror_written_as_a_matrix_is_the_same_as_one_written_as_a_scale(tmp_
     matrix = np.array([[0, -2.0, 0, 3], [-1, 0, 0, 4], [0, 0, 1, 5], [0, 0, 0, 1]])
     nodes = [{"matrix": matrix.T.ravel().tolist()}, {"translation": [3, 4, 5], "scale": [-1, 2, 1], **turn}]
     glb = read_glb(written(tmp_path, document(nodes=[*nodes, {"mesh": 0}])))
-    by_matrix, by_parts = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0, :2]
+    by_matrix, by_parts = world_matrices(glb, *local_parts(glb))[:2]
     assert np.allclose(by_matrix, matrix) and np.allclose(by_parts, matrix)
 
 
@@ -196,7 +196,7 @@ def test_a_turn_written_as_a_matrix_is_the_same_turn(tmp_path):
     glb = read_glb(written(tmp_path, document(nodes=[{"matrix": one.T.ravel().tolist()} for one in matrices])))
     moves, turns, scales = local_parts(glb)
     assert np.allclose(np.linalg.norm(turns, axis=1), 1) and scales.min() > 0
-    assert np.allclose(world_matrices(glb, moves[None], turns[None], scales[None])[0], matrices)
+    assert np.allclose(world_matrices(glb, moves, turns, scales), matrices)
 
 
 @pytest.mark.parametrize(
