@@ -71,7 +71,7 @@ def placed_camera(
     truncated: float,
     perspective: float,
 ) -> tuple[float, Float[np.ndarray, "2"], float]:
-    """Scale, translation and strength that `project` points into a square image, cut by its border in some.
+    """Scale, translation and strength with which `project` puts points in a square image, cut by its border in some.
 
     Args:
         points: camera frame, template units.

@@ -183,16 +183,16 @@ def coat_colours(
 def _marked(coat, dark, points, places, blur, lightness, darkness) -> tuple[np.ndarray, np.ndarray]:
     """Light socks, chests and blazes, dark muzzles and ears, over the pattern."""
     _, tips, face, _, ears, _, neck, trunk = places.T
-    ragged, size = 0.15 * blur, coat.marks
+    (nose, eye, _), ragged, size = dark, 0.15 * blur, coat.marks
     if "socks" in size:
         lightness = np.maximum(lightness, _step(tips - 1 + size["socks"] + ragged, 8.0))
     if "chest" in size:
-        low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < dark[0, 2] - 0.1)
+        low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < nose[2] - 0.1)
         inside = np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged
         lightness = np.maximum(lightness, _step(low * inside, 12.0) * (low > 0))
     if "blaze" in size:
         middle = 0.03 * size["blaze"] - np.abs(points[:, 1]) + 0.05 * ragged
-        front = np.clip(4 * (points[:, 0] - dark[1, 0] + 0.05) / 0.1, 0, 1)
+        front = np.clip(4 * (points[:, 0] - eye[0] + 0.05) / 0.1, 0, 1)
         lightness = np.maximum(lightness, _step(middle, 150.0) * front)
     if "mask" in size:
         darkness = np.maximum(darkness, _step(face - 0.9 + 0.7 * size["mask"] + ragged, 6.0))

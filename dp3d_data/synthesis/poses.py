@@ -39,9 +39,10 @@ def random_pose(
     kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
     stance = np.eye(3)
     if skeleton.num_hinges:
-        automatic = is_free(skeleton)
-        own = free_angles(rng, skeleton, kind) if automatic else hinge_angles(rng, skeleton, proportions, kind, toward)
-        angles, stance = own
+        if is_free(skeleton):
+            angles, stance = free_angles(rng, skeleton, kind)
+        else:
+            angles, stance = hinge_angles(rng, skeleton, proportions, kind, toward)
         rotations = hinges_to_rotations(skeleton, angles)
     elif skeleton.clips:
         clip = skeleton.clips[kind]
