@@ -29,7 +29,7 @@ from dp3d_data.errors import UsageError
 from dp3d_data.files import locked, sweep, write_text
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.laplacian import geodesic_distances
-from dp3d_data.geometry.subsets import DOG, keypoint_names, named_keypoints
+from dp3d_data.geometry.subsets import DOG, named_keypoints
 from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from pipelines.annotated import Photographs, Pictures, annotated
 from pipelines.chunks import Say
@@ -237,5 +237,4 @@ def named_of(table: str, template: Template | None, count: int = 24) -> tuple[np
     """Vertices and names of the annotated keypoints, by a table or the built-in dog's; none where not known."""
     if template is None or (not table and load_template("dog").content_hash != template.content_hash):
         return None, ()
-    place = table or DOG
-    return named_keypoints(place, count=count, vertices=template.num_vertices), keypoint_names(place, count=count)
+    return named_keypoints(table or DOG, count=count, vertices=template.num_vertices)

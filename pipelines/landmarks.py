@@ -20,7 +20,7 @@ from dp3d_data.datasets.images import MIRRORS, read_image, turn_of, turned_recor
 from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, UsageError
 from dp3d_data.files import read_text, write_text
 from dp3d_data.geometry.renderer import colour_by_vertex
-from dp3d_data.geometry.subsets import DOG, keypoint_names
+from dp3d_data.geometry.subsets import DOG, named_keypoints
 from dp3d_data.geometry.template import Template
 from dp3d_data.matching.landmarks import Landmark, name_key, read_landmarks, read_named_vertices
 from dp3d_data.records import GivenObject, ImageRecord, present
@@ -124,7 +124,7 @@ def _named_records(annotations: str | Path, options: DatasetOptions) -> tuple[Se
     """The names of the keypoints of a file, and its images with their animals."""
     content = read_coco(Path(annotations))
     if isinstance(content, list):
-        return keypoint_names(), open_images("stanford-extra", options).records()
+        return named_keypoints()[1], open_images("stanford-extra", options).records()
     records = open_images("coco", options).records()
     categories = content.get("categories") or ()
     ids = category_ids(categories, options.category_in_file or options.category, Path(annotations))

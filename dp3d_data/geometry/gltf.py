@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
 from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.files import require_no_pointer
@@ -36,7 +38,22 @@ LISTS = ("nodes", "scenes", "meshes", "accessors", "bufferViews", "buffers", "sk
 # No body has more nodes, nested deeper; and vertices that many nodes show again are at most one a byte of the file, and
 # these more.
 MOST_NODES, DEEPEST, FREE_VERTICES = 10_000, 256, 1_000_000
+_DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, NameError)  # which trimesh raises for some damaged files
+UNFIT = "the glTF document does not fit its data"
 WHOLE = "open it in Blender and export it again as glTF Binary (.glb), with everything inside and without compression"
+
+
+@contextmanager
+def named_errors(path: Path, what: str, expected: object = None) -> Iterator[None]:
+    """Errors of the block name the file; what damaged values raise comes out as one InputCorrupt, which says `what`."""
+    try:
+        yield
+    except Dp3dError as error:
+        error.path = error.path or path
+        raise
+    except _DAMAGE as error:
+        got = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise InputCorrupt(what, got=got, expected=expected, path=path) from error
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,6 @@ class Glb:
 
     document: dict
     binary: bytes
-    path: Path
 
     def part(self, kind: str) -> list[dict]:
         return self.document.get(kind, [])
@@ -85,14 +101,13 @@ class Glb:
         if self.compression:
             return self.compressed()
         if view is None or uri is None:
-            return InputCorrupt("arrays that are sparse, or nowhere in the file", hint=WHOLE, path=self.path)
-        got, expected = str(uri)[:80], "one .glb"
-        return InputCorrupt("the arrays lie in another file", got=got, expected=expected, hint=WHOLE, path=self.path)
+            return InputCorrupt("arrays that are sparse, or nowhere in the file", hint=WHOLE)
+        return InputCorrupt("the arrays lie in another file", got=str(uri)[:80], expected="one .glb", hint=WHOLE)
 
     def compressed(self) -> InputCorrupt:
         """The error for a compressed file."""
         what = f"the mesh is compressed by {self.compression}"
-        return InputCorrupt(what, expected="a plain .glb", hint=WHOLE, path=self.path)
+        return InputCorrupt(what, expected="a plain .glb", hint=WHOLE)
 
 
 def _number(value: object) -> int:
@@ -123,16 +138,11 @@ def read_glb(path: str | Path) -> Glb:
         size, kind = struct.unpack_from("<I4s", rest) if rest else (0, b"BIN\0")
         if kind != b"BIN\0":
             raise ValueError(f"a chunk {kind!r} where the arrays should be")
-        glb = Glb(document, rest[8 : 8 + size], path)
+        glb = Glb(document, rest[8 : 8 + size])
     except DAMAGE as error:
         raise InputCorrupt("not a binary glTF 2 file", got=error, expected="a .glb file", path=path) from error
-    try:
+    with named_errors(path, UNFIT):
         _check_document(glb)
-    except Dp3dError:
-        raise
-    except DAMAGE as error:
-        got = f"{type(error).__name__}: {error}"
-        raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
     return glb
 
 
@@ -141,8 +151,8 @@ def _check_document(glb: Glb) -> None:
     if any(name in COMPRESSIONS for name in glb.document.get("extensionsRequired", [])):
         raise glb.compressed()
     if strange := [name for name in glb.document.get("extensionsRequired", []) if not str(name).startswith(HARMLESS)]:
-        what, got = "the mesh needs an extension that is not known here", str(strange[0])[:80]
-        raise InputCorrupt(what, got=got, hint=WHOLE, path=glb.path)
+        what = "the mesh needs an extension that is not known here"
+        raise InputCorrupt(what, got=str(strange[0])[:80], hint=WHOLE)
     if len(glb.part("nodes")) > MOST_NODES:
         raise ValueError(f"{len(glb.part('nodes'))} nodes, a body has at most {MOST_NODES}")
     for name in LISTS:
@@ -195,30 +205,30 @@ def local_parts(glb: Glb) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             matrix = np.array(node["matrix"], dtype=float).reshape(4, 4).T
             moves[index], scales[index] = matrix[:3, 3], np.linalg.norm(matrix[:3, :3], axis=0)
             scales[index, 0] *= -1 if np.linalg.det(matrix[:3, :3]) < 0 else 1  # a mirror is no rotation
-            turns[index] = _quaternion(matrix[:3, :3] / scales[index])
+            turns[index] = Rotation.from_matrix(matrix[:3, :3] / scales[index]).as_quat()
         for part, name in ((moves, "translation"), (turns, "rotation"), (scales, "scale")):
             if name in node:
                 part[index] = np.array(node[name], dtype=float).reshape(part.shape[1])
     return moves, turns, scales
 
 
-def world_matrices(glb: Glb, moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "T N 4 4"]:
-    """Scene coordinates of every node from local parts [T, N, .]."""
+def world_matrices(glb: Glb, moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "*T N 4 4"]:
+    """Scene coordinates of every node from local parts [N, .], or [T, N, .] at several times."""
     return _in_scene(glb, _composed(moves, turns, scales))
 
 
-def _composed(moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "T N 4 4"]:
-    local = np.zeros((*moves.shape[:2], 4, 4))
+def _composed(moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "*T N 4 4"]:
+    local = np.zeros((*moves.shape[:-1], 4, 4))
     local[..., :3, :3] = quaternion_matrices(turns) * scales[..., None, :]
     local[..., :3, 3], local[..., 3, 3] = moves, 1
     return local
 
 
-def _in_scene(glb: Glb, local: Float[np.ndarray, "T N 4 4"]) -> Float[np.ndarray, "T N 4 4"]:
+def _in_scene(glb: Glb, local: Float[np.ndarray, "*T N 4 4"]) -> Float[np.ndarray, "*T N 4 4"]:
     parents, world = parents_of(glb), local.copy()
     for node in downwards(glb):
         if parents[node] >= 0:
-            world[:, node] = world[:, parents[node]] @ local[:, node]
+            world[..., node, :, :] = world[..., parents[node], :, :] @ local[..., node, :, :]
     return world
 
 
@@ -229,11 +239,11 @@ def read_surface(glb: Glb) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F
         InputCorrupt: compressed, or with arrays in another file.
         ValueError: the document does not fit its data, or shows far more vertices than the file holds.
     """
-    local = _composed(*(part[None] for part in local_parts(glb)))
+    local = _composed(*local_parts(glb))
     for index, entry in enumerate(glb.part("nodes")):
         if "matrix" in entry:
-            local[0, index] = np.array(entry["matrix"], dtype=float).reshape(4, 4).T
-    places = _in_scene(glb, local)[0]
+            local[index] = np.array(entry["matrix"], dtype=float).reshape(4, 4).T
+    places = _in_scene(glb, local)
     vertices, faces, at = [np.zeros((0, 3))], [np.zeros((0, 3), dtype=np.int64)], 0
     shown = list(_shown(glb))
     _require_few(glb, shown)
@@ -316,17 +326,3 @@ def quaternion_matrices(quaternions: Float[np.ndarray, "*N 4"]) -> Float[np.ndar
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def _quaternion(matrix: np.ndarray) -> np.ndarray:
-    """The quaternion (x y z w) of a rotation matrix: the eigenvector of its symmetric 4 x 4 form."""
-    m = matrix
-    form = np.array(
-        [
-            [m[0, 0] - m[1, 1] - m[2, 2], m[1, 0] + m[0, 1], m[2, 0] + m[0, 2], m[2, 1] - m[1, 2]],
-            [m[1, 0] + m[0, 1], m[1, 1] - m[0, 0] - m[2, 2], m[2, 1] + m[1, 2], m[0, 2] - m[2, 0]],
-            [m[2, 0] + m[0, 2], m[2, 1] + m[1, 2], m[2, 2] - m[0, 0] - m[1, 1], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m[0, 0] + m[1, 1] + m[2, 2]],
-        ]
-    )
-    return np.linalg.eigh(form)[1][:, -1]

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from dp3d_data.config import cache_dir
 from dp3d_data.errors import DiskFull, InputCorrupt, InputMissing, PathUnusable, UsageError
 from dp3d_data.files import write_arrays
+from dp3d_data.geometry.subdivision import mesh_edges
 from dp3d_data.geometry.template import Template
 from dp3d_data.limits import read_arrays
 
@@ -121,7 +122,7 @@ def surface_graph(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 
     from scipy.sparse import coo_matrix
 
     points = np.asarray(vertices, dtype=np.float64)
-    pairs = np.unique(np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
+    pairs = mesh_edges(np.asarray(faces))
     length = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
     across, unfolded = _unfolded_lines(points, np.asarray(faces))
     rows, columns = np.sort(np.concatenate([pairs, across]), axis=1).T

@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
+from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text, require_no_pointer, write_text, write_whole
-from dp3d_data.geometry.gltf import is_rigged, read_glb, read_surface
+from dp3d_data.geometry.gltf import is_rigged, named_errors, read_glb, read_surface
 from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
 from dp3d_data.geometry.symmetry import detect_symmetry, guessed_axes
 from dp3d_data.geometry.template import Template, check_mesh, component_labels, make_template
-from dp3d_data.limits import DAMAGE
 
 SUFFIXES = (".obj", ".ply", ".glb")
 MOST_BYTES = 1_000_000_000
-_DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, NameError)
+NO_MESH = "this file is not a mesh"
 
 
 # Vertices [K, 3] in the file's unit and axes, and triangles [F, 3].
@@ -66,9 +65,10 @@ def import_mesh(
         if axes or weld or clean or flip:
             raise UsageError("a rigged file is taken as it is", got="--axes, --weld, --clean or --flip", path=path)
         template = read_rigged_glb(path, name)
-        return template, tuple(_checked(template.vertices, template.faces, path))
+        return template, tuple(check_mesh(template.vertices, template.faces))
     mesh, notes = _mended(*read_mesh(path), weld, clean, flip)
-    notes += _checked(*mesh, path)
+    with named_errors(path, NO_MESH):
+        notes += check_mesh(*mesh)
     default = "+z+x+y" if path.suffix.lower() == ".glb" else "+x+y+z"
     template = _turned(mesh, axes or default, name, unit)
     guess = "" if axes or template.symmetry is not None else guessed_axes(mesh[0])
@@ -93,20 +93,15 @@ def read_mesh(path: str | Path) -> Mesh:
     """
     path = Path(path)
     _check_file(path)
-    try:
+    with named_errors(path, NO_MESH, f"a {path.suffix} mesh"):
         if path.suffix.lower() == ".obj":
             return _read_obj(path)
         if path.suffix.lower() == ".glb":
             return _first_of_equal(*read_surface(read_glb(path)))
         return _read_ply(path)
-    except Dp3dError:
-        raise
-    except _DAMAGE as error:
-        got = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise InputCorrupt("this file is not a mesh", got=got, expected=f"a {path.suffix} mesh", path=path) from error
 
 
-def write_mesh(template: Template, path: str | Path, source_units: bool = False) -> Path:
+def write_mesh(template: Template, path: str | Path) -> Path:
     """Write .obj, .ply or .glb, vertices in the template's order; .glb in glTF's axes, the others in the template's.
 
     Raises:
@@ -118,8 +113,6 @@ def write_mesh(template: Template, path: str | Path, source_units: bool = False)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError("no such mesh format", got=path.suffix, expected=" ".join(SUFFIXES))
     vertices = template.vertices.astype(np.float64)
-    if source_units:
-        vertices = vertices * template.factor + template.center
     if path.suffix.lower() == ".glb":
         vertices = vertices @ TEMPLATE_FROM_GLTF
     if path.suffix.lower() == ".obj":
@@ -160,14 +153,6 @@ def _check_file(path: Path) -> None:
         got, expected = f"{size} bytes", f"at most {MOST_BYTES}"
         hint = "decimate it to a few thousand vertices in a mesh editor"
         raise InputCorrupt("too large for a template", got=got, expected=expected, hint=hint, path=path)
-
-
-def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> list[str]:
-    """check_mesh, with the file named in its errors."""
-    try:
-        return check_mesh(vertices, faces)
-    except Dp3dError as error:
-        raise type(error)(error.what, got=error.got, expected=error.expected, hint=error.hint, path=path) from None
 
 
 def _mended(vertices: np.ndarray, faces: np.ndarray, weld: bool, clean: bool, flip: bool) -> tuple[Mesh, list[str]]:

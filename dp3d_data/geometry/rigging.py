@@ -10,15 +10,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dp3d_data.geometry.bones import (
-    Chain,
     Limb,
-    chains_of,
     find_limbs,
     name_limbs,
-    partners,
     pruned,
     remoteness,
     skin_weights,
+    with_bones,
 )
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.skeleton import Skeleton, ancestors
@@ -66,11 +64,9 @@ def rigged(template: Template) -> Template:
     values = remoteness(geodesic_distances(body), areas)
     if body.symmetry is not None:
         values = (values + values[body.symmetry]) / 2
-    limbs = find_limbs(values, body.faces, SHORTEST)
-    other = partners(limbs, body.symmetry)
-    chains = chains_of(limbs, points, values, areas, other, body.symmetry is not None)
-    weights = skin_weights(limbs, chains, points, body.faces, values)
-    names, parents, heads, partner = _joints(body, limbs, chains, other)
+    limbs = with_bones(find_limbs(values, body.faces, SHORTEST), points, values, areas, body.symmetry)
+    weights = skin_weights(limbs, points, body.faces, values)
+    names, parents, heads, partner = _joints(limbs, body.vertices)
     if body.symmetry is not None:
         weights = (weights + weights[body.symmetry][:, partner]) / 2
     trunk = [joint for joint, name in enumerate(names) if name.startswith(("trunk", "spine"))]
@@ -87,22 +83,18 @@ def rigged(template: Template) -> Template:
     return replace(template, skeleton=Skeleton(joint_names, parents, rest, weights, **hinges_of(joint_names, parents)))
 
 
-def _joints(body: Template, limbs: list[Limb], chains: list[Chain], other: np.ndarray):
+def _joints(limbs: list[Limb], vertices: Float[np.ndarray, "K 3"]):
     """Names, parents, places and mirrored joints of all joints, limb after limb."""
-    tips = np.array([body.vertices[limb.tip] for limb in limbs], dtype=np.float64)
-    height = float(body.vertices[:, 2].min()), float(body.vertices[:, 2].max())
-    limb_names = name_limbs(limbs, chains, other, tips, height)
-    first = np.cumsum([0, *(len(chain.joints) for chain in chains)])
+    first = np.cumsum([0, *(limb.bones for limb in limbs)])
     names, parents, partner = [], [], []
-    for place, (limb, chain, name) in enumerate(zip(limbs, chains, limb_names, strict=True)):
-        count = len(chain.joints)
-        names += [f"{name}_{number}" if count > 1 else name for number in range(1, count + 1)]
+    for place, (limb, name) in enumerate(zip(limbs, name_limbs(limbs, vertices), strict=True)):
+        names += [f"{name}_{number}" if limb.bones > 1 else name for number in range(1, limb.bones + 1)]
         inner = int(first[limb.inner + 1]) - 1 if limb.inner >= 0 else -1
         parents += [inner, *range(int(first[place]), int(first[place + 1]) - 1)]
-        partner += list(range(first[other[place]], first[other[place]] + count))
+        partner += list(range(first[limb.twin], first[limb.twin] + limb.bones))
         if name == "neck":
             names[-1] = "head"
-    return names, parents, np.concatenate([chain.joints for chain in chains]), partner
+    return names, parents, np.concatenate([limb.joints[:-1] for limb in limbs]), partner
 
 
 def _middle(weights: np.ndarray, body: Template, joints: list[int]) -> int:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.errors import Dp3dError, InputCorrupt, TemplateError
+from dp3d_data.errors import TemplateError
 from dp3d_data.geometry.gltf import (
+    UNFIT,
     Glb,
     local_parts,
+    named_errors,
     parents_of,
     positions,
     read_glb,
@@ -21,7 +23,6 @@ from dp3d_data.geometry.gltf import (
 from dp3d_data.geometry.skeleton import Clip, Skeleton, ancestors, joint_frames
 from dp3d_data.geometry.symmetry import detect_symmetry
 from dp3d_data.geometry.template import Template, check_mesh, make_template
-from dp3d_data.limits import DAMAGE
 
 TEMPLATE_FROM_GLTF = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
 MOST_WEIGHTS = 200_000_000
@@ -41,20 +42,15 @@ def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
         TemplateError: the file holds no skinned mesh, or one without a usable surface (MeshIsEmpty, MeshInvalid).
     """
     glb = read_glb(path)
-    try:
+    with named_errors(Path(path), UNFIT):
         return _rigged_template(glb, name or Path(path).stem)
-    except Dp3dError:
-        raise
-    except DAMAGE as error:
-        got = f"{type(error).__name__}: {error}"
-        raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
 
 
 def _rigged_template(glb: Glb, name: str) -> Template:
     holders = [node for node in glb.part("nodes") if "skin" in node and "mesh" in node]
     if not holders:
         hint = "import it without its bones: dp3d-data template import MESH --name NAME"
-        raise TemplateError("this file holds no skinned mesh", path=glb.path, hint=hint)
+        raise TemplateError("this file holds no skinned mesh", hint=hint)
     skin = holders[0]["skin"]
     holders = [node for node in holders if node["skin"] == skin]
     bind = _scene_from_bind(glb, skin, glb.part("nodes").index(holders[0]))
@@ -81,7 +77,7 @@ def _bind_matrices(glb: Glb, skin: int) -> Float[np.ndarray, "J 4 4"]:
 def _scene_from_bind(glb: Glb, skin: int, holder: int) -> Float[np.ndarray, "4 4"]:
     """From mesh to scene in the bind pose: by the mesh node, which glTF ignores for skins, where it is as large as the
     first joint, else by that joint."""
-    world = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0]
+    world = world_matrices(glb, *local_parts(glb))
     by_joint = world[glb.part("skins")[skin]["joints"][0]] @ _bind_matrices(glb, skin)[0]
     own, first = (np.linalg.det(matrix[:3, :3]) for matrix in (world[holder], by_joint))
     return world[holder] if np.isclose(own, first, rtol=0.05) else by_joint

@@ -69,15 +69,13 @@ def read_subset(path: str | Path, num_vertices: int) -> Int[np.ndarray, "V"]:
 
 
 DOG = DATA / "dog_keypoints.csv"
-EXPECTED = (
-    "a csv with the columns index (0 to 23, StanfordExtra's order) and vertex; others, such as name, are not read"
-)
+EXPECTED = "a csv with the columns index (0 to 23, StanfordExtra's order) and vertex, and name where there are names"
 
 
 def named_keypoints(
     path: str | Path = DOG, *, count: int = 24, vertices: int | None = None
-) -> Int[np.ndarray, "count"]:
-    """The template vertex of each keypoint, -1 where the table has none.
+) -> tuple[Int[np.ndarray, "count"], tuple[str, ...]]:
+    """The template vertex of each keypoint, -1 where the table has none, and its name ("keypoint 3" without one).
 
     The built-in table was made from the dog's joints and looked at: paws, wrists and hocks, elbows and knees (the outer
     side), tail, ears, nose, chin, eyes, withers, throat.
@@ -91,6 +89,7 @@ def named_keypoints(
     """
     text = read_text(path, "table of keypoints", expected=EXPECTED)
     found = np.full(count, -1, dtype=np.int64)
+    names = [f"keypoint {index}" for index in range(count)]
     try:
         for _, row in parse_csv(text):
             index, vertex = int(row["index"]), int(row["vertex"])
@@ -99,13 +98,7 @@ def named_keypoints(
             if found[index] >= 0:
                 raise ValueError(f"index {index} twice")
             found[index] = vertex
+            names[index] = row.get("name") or names[index]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputCorrupt("not a table of keypoints", got=error, expected=EXPECTED, path=path) from error
-    return found
-
-
-def keypoint_names(path: str | Path = DOG, *, count: int = 24) -> tuple[str, ...]:
-    """The name of each keypoint, "keypoint 3" where a table that `named_keypoints` reads has no column for it."""
-    rows = parse_csv(read_text(path, "table of keypoints", expected=EXPECTED))
-    known = {int(row["index"]): row.get("name") for _, row in rows}
-    return tuple(known.get(index) or f"keypoint {index}" for index in range(count))
+    return found, tuple(names)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from dp3d_data.errors import InputCorrupt, InputMissing, MeshInvalid, MeshIsEmpty, TemplateError
 from dp3d_data.files import write_arrays
 from dp3d_data.geometry.skeleton import Skeleton, skeleton_arrays, skeleton_from_arrays
-from dp3d_data.geometry.visibility import vertex_areas
+from dp3d_data.geometry.visibility import face_normals, vertex_areas
 from dp3d_data.limits import DAMAGE, read_arrays
 
 FORMAT = 1
@@ -220,8 +220,7 @@ def _surface_warnings(vertices: np.ndarray, faces: np.ndarray) -> Iterator[str]:
     if repeated:
         seams = "seams cut the surface there; join them with --weld"
         yield f"{repeated} vertices repeat the position of another: {seams}"
-    corners = vertices[faces].astype(np.float64)
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    areas = np.linalg.norm(face_normals(vertices.astype(np.float64), faces), axis=1)
     flat = int((areas <= 1e-12 * np.ptp(vertices, axis=0).max() ** 2).sum())
     if flat:
         yield f"{flat} faces have no area: harmless in small numbers, else repair the mesh"

@@ -12,7 +12,7 @@ TOLERANCE = 2e-3  # of the surface's largest extent: how far a ray's start is li
 
 
 class RayScene:
-    """A triangle mesh that rays can be cast at; any frame whose z points away from the viewer.
+    """A triangle mesh, `vertices` and `faces`, that rays can be cast at; any frame whose z points away from the viewer.
 
     Raises:
         DependencyMissing: embreex is not installed.
@@ -25,6 +25,7 @@ class RayScene:
         except ImportError as error:
             hint = "pip install embreex"
             raise DependencyMissing("ray casting needs embreex", got=error, hint=hint) from error
+        self.vertices, self.faces = vertices, faces
         self._scene = EmbreeScene(robust=True)
         self._mesh = TriangleMesh(
             self._scene,
@@ -51,11 +52,15 @@ def _rays(origins: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.nd
     return origins, np.ascontiguousarray(np.broadcast_to(unit, origins.shape))
 
 
+def face_normals(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:
+    """Outward normals of the triangles, each as long as twice its area."""
+    corners = vertices[faces]
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
 def vertex_normals(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "K 3"]:
     """Unit outward normals: the area-weighted mean of the faces around each vertex; zero where no face is."""
-    corners = np.asarray(vertices)[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    flat, repeated = faces.ravel(), np.repeat(normals, 3, axis=0)
+    flat, repeated = faces.ravel(), np.repeat(face_normals(np.asarray(vertices), faces), 3, axis=0)
     total = np.stack([np.bincount(flat, repeated[:, axis], minlength=len(vertices)) for axis in range(3)], axis=1)
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-20)
 
@@ -120,9 +125,8 @@ def inside_mask(keypoints: Float[np.ndarray, "K 2"], mask: Bool[np.ndarray, "H W
 
 def vertex_areas(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "K"]:
     """A third of the area of the triangles around each vertex, in the square of the vertices' unit."""
-    corners = np.asarray(vertices, dtype=np.float64)[faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return np.bincount(faces.ravel(), weights=np.repeat(np.linalg.norm(normal, axis=1) / 6, 3), minlength=len(vertices))
+    thirds = np.linalg.norm(face_normals(np.asarray(vertices, dtype=np.float64), faces), axis=1) / 6
+    return np.bincount(faces.ravel(), weights=np.repeat(thirds, 3), minlength=len(vertices))
 
 
 def visible_fraction(visible: Bool[np.ndarray, "K"], vertex_areas: Float[np.ndarray, "K"]) -> float:

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float
+
+from dp3d_data.geometry.renderer import view_rotation
 
 FILLS = ((0.6, 0.97), (0.35, 0.6), (0.2, 0.35))  # of the image's side: most animals fill it
 CUT = 1.6
 FARTHEST = 10.0  # body lengths from the animal's nearest point
 
 
-@dataclass(frozen=True)
-class Camera:
-    """Orthographic, or weak perspective with `strength` over 0.
+def project(
+    points: Float[np.ndarray, "K 3"], scale: float, translation: Float[np.ndarray, "2"], strength: float
+) -> Float[np.ndarray, "K 3"]:
+    """Image x, y in pixels, and a depth in pixels that keeps the order: scale * points / (1 + strength * z), moved.
 
-    camera_from_template [3, 3] turns template axes into x right, y down, z away; a point of the camera frame lands at
-    scale * xy / (1 + strength * z) + translation, pixels. scale is in pixels per template unit.
+    Args:
+        points: camera frame (x right, y down, z away from the viewer), template units.
+        scale: pixels per template unit where z is 0.
+        translation: pixels.
+        strength: one over the camera's distance from z = 0, in template units; 0 is orthographic.
     """
-
-    camera_from_template: Float[np.ndarray, "3 3"]
-    scale: float
-    translation: Float[np.ndarray, "2"]
-    strength: float = 0.0
-
-    def project(self, points: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, "K 3"]:
-        """Camera frame, template units, to image x, y in pixels and a depth in pixels that keeps the order."""
-        divisor = 1 + self.strength * points[:, 2:]
-        projected = self.scale * points / divisor
-        projected[:, :2] += self.translation
-        return projected
-
-
-def view_rotation(azimuth: float, elevation: float, roll: float) -> Float[np.ndarray, "3 3"]:
-    """camera_from_template of a viewer at azimuth (0 before the nose, to the left), elevation, roll; radians.
-
-    Template axes: x forward, y left, z up. Camera axes: x right, y down, z away from the viewer.
-    """
-    forward = -np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    turn = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
-    return turn @ rotation
+    projected = scale * points / (1 + strength * points[:, 2:])
+    projected[:, :2] += translation
+    return projected
 
 
 def random_view(rng: np.random.Generator) -> tuple[Float[np.ndarray, "3 3"], tuple[float, float]]:
@@ -81,17 +64,17 @@ def random_strength(rng: np.random.Generator, perspective: float, depth: float) 
 
 def placed_camera(
     rng: np.random.Generator,
-    rotation: Float[np.ndarray, "3 3"],
     points: Float[np.ndarray, "K 3"],
     focus: Float[np.ndarray, "3"],
     size: int,
     *,
     truncated: float,
     perspective: float,
-) -> Camera:
-    """A camera that puts the points (camera frame, template units) in a square image, cut by its border in some.
+) -> tuple[float, Float[np.ndarray, "2"], float]:
+    """Scale, translation and strength with which `project` puts points in a square image, cut by its border in some.
 
     Args:
+        points: camera frame, template units.
         focus: what half of the cut images are centred on: the head. Camera frame, template units.
         truncated: share of the images that are cut.
         perspective: strongest body length over the distance to the nearest point; 0 is orthographic.
@@ -109,7 +92,7 @@ def placed_camera(
     if cut and rng.random() < 0.5:
         scale *= np.exp(rng.uniform(0, np.log(2.4)))
         aim = scale * focus[:2] / (1 + strength * focus[2])
-        return Camera(rotation, scale, size * rng.uniform(0.25, 0.75, 2) - aim, strength)
+        return scale, size * rng.uniform(0.25, 0.75, 2) - aim, strength
     if cut:
         spare = np.where(np.abs(spare) < 0.2 * size, np.sign(spare) * 0.2 * size, spare)
-    return Camera(rotation, scale, place * spare - scale * low, strength)
+    return scale, place * spare - scale * low, strength

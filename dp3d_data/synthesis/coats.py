@@ -36,16 +36,15 @@ DARK = np.array([0.035, 0.03, 0.03])
 TONGUE = np.array([0.72, 0.36, 0.38])
 
 
-# A collar, strap or garment: "neck" or "trunk", the two places along it that it lies between, as BodyMap has them, and
-# its colour.
+# A collar, strap or garment: "neck" or "trunk", the two places along it that it lies between, as `body_map` has them,
+# and its colour.
 Band = tuple[str, float, float, Float[np.ndarray, "3"]]
 
 
 @dataclass(frozen=True)
 class Coat:
-    """One animal's coat: colours, pattern and the noises that place it; the sizes 0..1 of its light and dark marks."""
+    """One animal's coat: pattern, colours and the noises that place it; the sizes 0..1 of its light and dark marks."""
 
-    palette: str
     pattern: str
     colours: Float[np.ndarray, "3 3"]
     noise: SolidNoise
@@ -66,7 +65,7 @@ def random_coat(rng: np.random.Generator) -> Coat:
     colours = np.array(PALETTES[palette])
     colours = np.clip(colours * np.exp(rng.normal(0, 0.12, (3, 1))) * (1 + rng.normal(0, 0.03, (1, 3))), 0.015, 0.97)
     return Coat(
-        palette, pattern, colours, SolidNoise(rng),
+        pattern, colours, SolidNoise(rng),
         scale=float(rng.uniform(2.5, 6)),
         level=float(rng.uniform(-0.35, 0.45)),
         strands=float(rng.uniform(0.08, 0.4)),
@@ -98,31 +97,18 @@ def random_gear(rng: np.random.Generator) -> tuple[Band, ...]:
     }[str(kind)]
 
 
-@dataclass(frozen=True)
-class BodyMap:
-    """Where patterns of coats lie on a template.
+def body_map(template: Template) -> tuple[dict[str, Float[np.ndarray, "K"]], Float[np.ndarray, "3 3"]]:
+    """Where patterns of coats lie on a template, from its shape and the names of its joints: x forward, z up.
 
-    places: one value 0..1 for each vertex of how far it is low (towards the belly), tips (towards the paws), face
-    (muzzle), back (saddle), ears and mouth (its inside); neck and trunk from the chest to the head and from the hips to
-    the chest, -9 on other parts. nose, eyes: where the skin is dark.
+    Returns:
+        Eight places by name, each a value 0..1 for every vertex of how far it is low (towards the belly), tips (towards
+        the paws), face (muzzle), back (saddle), ears and mouth (its inside); neck and trunk from the chest to the head
+        and from the hips to the chest, -9 on other parts. And where the skin is dark: the nose and two eyes.
     """
-
-    places: dict[str, Float[np.ndarray, "K"]]
-    nose: Float[np.ndarray, "3"]
-    eyes: Float[np.ndarray, "2 3"]
-
-    def stacked(self) -> Float[np.ndarray, "K 8"]:
-        return np.stack(list(self.places.values()), axis=1).astype(np.float32)
-
-
-def body_map(template: Template) -> BodyMap:
-    """Places on a template from its shape and the names of its joints: x forward, z up."""
     points = template.vertices.astype(np.float64)
-    none = np.zeros(len(points))
-    share = {"trunk": none + 1} if template.skeleton is None else role_weights(template.skeleton)
-    head = share.get("head", none) + share.get("jaw", none)
-    trunk = share.get("trunk", none) + share.get("shoulder", none) + share.get("neck", none)
-    legs = share.get("leg", none) + share.get("toe", none)
+    share = role_weights(template.require_skeleton())
+    head, legs = share["head"] + share["jaw"], share["leg"] + share["toe"]
+    trunk = share["trunk"] + share["shoulder"] + share["neck"]
     height = (points[:, 2] - points[:, 2].min()) / np.ptp(points[:, 2])
     body = height[trunk > 0.5] if (trunk > 0.5).any() else height
     low_edge, high_edge = np.quantile(body, [0.02, 0.98])
@@ -131,27 +117,27 @@ def body_map(template: Template) -> BodyMap:
     front, rear = muzzle[:, 0].max(), muzzle[:, 0].min()
     nose = muzzle[np.argmax(muzzle[:, 0] + 0.3 * muzzle[:, 2])]
     face = np.clip((points[:, 0] - rear) / max(front - rear, 1e-6), 0, 1) * head
-    along, inner = none - 9, trunk > 0.5
+    along, inner = np.full(len(points), -9.0), trunk > 0.5
     if inner.any():
         along[inner] = (points[inner, 0] - points[inner, 0].min()) / np.ptp(points[inner, 0])
     places = {
         "low": np.clip(1.25 - 2.2 * rise, 0, 1) * trunk + 0.5 * legs,
         "tips": np.clip(1 - height / 0.3, 0, 1) * legs,
         "face": np.clip(1.9 * face - 0.7, 0, 1),
-        "back": np.clip(1.8 * rise - 0.75, 0, 1) * trunk + 0.6 * share.get("tail", none),
-        "ears": share.get("ear", none),
-        "mouth": share.get("jaw", none) * np.clip(2 * vertex_normals(points, template.faces)[:, 2], 0, 1),
-        "neck": np.where(legs + share.get("ear", none) + share.get("tail", none) < 0.5, _along_neck(template), -9),
+        "back": np.clip(1.8 * rise - 0.75, 0, 1) * trunk + 0.6 * share["tail"],
+        "ears": share["ear"],
+        "mouth": share["jaw"] * np.clip(2 * vertex_normals(points, template.faces)[:, 2], 0, 1),
+        "neck": np.where(legs + share["ear"] + share["tail"] < 0.5, _along_neck(template), -9),
         "trunk": along,
     }
-    return BodyMap(places, nose, _eyes(muzzle, nose))
+    return places, np.array([nose, *_eyes(muzzle, nose)])
 
 
 def _along_neck(template: Template) -> Float[np.ndarray, "K"]:
     """Where each vertex lies along the line of the neck's joints, 0 at the first, 1 at the head; -9 without a neck."""
-    skeleton = template.skeleton
-    necks = [] if skeleton is None else [joint for joint, role in enumerate(joint_roles(skeleton)) if role == "neck"]
-    if skeleton is None or len(necks) < 2:
+    skeleton = template.require_skeleton()
+    necks = [joint for joint, role in enumerate(joint_roles(skeleton)) if role == "neck"]
+    if len(necks) < 2:
         return np.full(template.num_vertices, -9.0)
     heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
     axis = heads[necks[-1]] - heads[necks[0]]
@@ -168,20 +154,25 @@ def _eyes(muzzle: np.ndarray, nose: np.ndarray) -> Float[np.ndarray, "2 3"]:
 
 
 def coat_colours(
-    coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 8"]
+    coat: Coat, dark: Float[np.ndarray, "3 3"], points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 8"]
 ) -> Float[np.ndarray, "N 3"]:
-    """Colours RGB 0..1 of points of the rest template, with their places interpolated from BodyMap.stacked."""
+    """Colours RGB 0..1 of points of the rest template.
+
+    Args:
+        dark: nose and eyes of the template, from `body_map`.
+        places: the places of `body_map` at the points, in its order.
+    """
     base, second, light = coat.colours
     low, tips, face, back, ears, mouth, neck, trunk = places.T
     blur = coat.noise.octaves(points, coat.scale, 3)
     lightness, darkness = _pattern(coat, points, blur, low, tips, face, back, ears)
-    lightness, darkness = _marked(coat, body, points, places, blur, lightness, darkness)
+    lightness, darkness = _marked(coat, dark, points, places, blur, lightness, darkness)
     colour = base + lightness[:, None] * (light - base)
     colour = colour + darkness[:, None] * (second - colour)
     shade = 1 + 0.12 * coat.noise.octaves(points + 7, 9.0, 2) + coat.strands * _strands(coat, points)
     colour = colour * shade[:, None]
     colour = colour + mouth[:, None] * (TONGUE - colour)
-    colour = _skin(colour, body, points)
+    colour = _skin(colour, dark, points)
     for part, start, end, cloth in coat.gear:
         place = neck if part == "neck" else trunk
         worn = (place > start) & (place < end)
@@ -189,19 +180,19 @@ def coat_colours(
     return np.clip(colour, 0.01, 1)
 
 
-def _marked(coat, body: BodyMap, points, places, blur, lightness, darkness) -> tuple[np.ndarray, np.ndarray]:
+def _marked(coat, dark, points, places, blur, lightness, darkness) -> tuple[np.ndarray, np.ndarray]:
     """Light socks, chests and blazes, dark muzzles and ears, over the pattern."""
     _, tips, face, _, ears, _, neck, trunk = places.T
-    ragged, size = 0.15 * blur, coat.marks
+    (nose, eye, _), ragged, size = dark, 0.15 * blur, coat.marks
     if "socks" in size:
         lightness = np.maximum(lightness, _step(tips - 1 + size["socks"] + ragged, 8.0))
     if "chest" in size:
-        low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < body.nose[2] - 0.1)
+        low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < nose[2] - 0.1)
         inside = np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged
         lightness = np.maximum(lightness, _step(low * inside, 12.0) * (low > 0))
     if "blaze" in size:
         middle = 0.03 * size["blaze"] - np.abs(points[:, 1]) + 0.05 * ragged
-        front = np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1)
+        front = np.clip(4 * (points[:, 0] - eye[0] + 0.05) / 0.1, 0, 1)
         lightness = np.maximum(lightness, _step(middle, 150.0) * front)
     if "mask" in size:
         darkness = np.maximum(darkness, _step(face - 0.9 + 0.7 * size["mask"] + ragged, 6.0))
@@ -245,9 +236,9 @@ def _strands(coat: Coat, points: np.ndarray) -> np.ndarray:
     return 0.6 * coat.noise(turned, coarse) + 0.4 * coat.noise(turned + 3, fine)
 
 
-def _skin(colour: np.ndarray, body: BodyMap, points: np.ndarray) -> np.ndarray:
+def _skin(colour: np.ndarray, dark: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The dark nose and eyes."""
-    for place, radius in ((body.nose, 0.022), (body.eyes[0], 0.0098), (body.eyes[1], 0.0098)):
+    for place, radius in zip(dark, (0.022, 0.0098, 0.0098), strict=True):
         close = np.flatnonzero(np.abs(points - place).max(axis=1) < 1.25 * radius)
         near = np.clip(2.5 - 2 * np.linalg.norm(points[close] - place, axis=1) / radius, 0, 1)[:, None]
         colour[close] += near * (DARK - colour[close])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL import Image
 
 from dp3d_data.datasets.images import open_image
@@ -21,10 +21,10 @@ FLASHES = 0.08  # of the images without a place
 
 @dataclass(frozen=True)
 class Light:
-    """A sun and what comes from all around, camera frame; colours RGB, about 0..1.
+    """A sun and what comes from all around, in the camera's frame or a panorama's; colours RGB, about 0..1.
 
-    sun, up: unit vectors, to the sun and away from the ground; ambient: light of colour c on a unit normal n is
-    [n, 1] ambient[c] [n, 1]; gamma: what turns light to the values of a picture.
+    sun, up: unit vectors, to the strongest light and away from the ground; ambient: light of colour c on a unit normal
+    n is [n, 1] ambient[c] [n, 1]; gamma: what turns light to the values of a picture.
     """
 
     sun: Float[np.ndarray, "3"]
@@ -32,6 +32,13 @@ class Light:
     ambient: Float[np.ndarray, "3 4 4"]
     up: Float[np.ndarray, "3"]
     gamma: float = 1.0
+
+    def turned(self, rotation: Float[np.ndarray, "3 3"]) -> Light:
+        """The same light in the frame to which a rotation brings its own."""
+        lifted = np.eye(4)
+        lifted[:3, :3] = rotation
+        ambient = lifted @ self.ambient @ lifted.T
+        return replace(self, sun=rotation @ self.sun, ambient=ambient, up=rotation @ self.up)
 
 
 def random_light(rng: np.random.Generator, view: Float[np.ndarray, "3 3"]) -> Light:
@@ -52,19 +59,10 @@ def random_light(rng: np.random.Generator, view: Float[np.ndarray, "3 3"]) -> Li
     return Light(sun / np.linalg.norm(sun), direct * np.array([1 + warmth, 1.0, 1 - warmth]), form, up)
 
 
-def place_light(place: Panorama, turned: Float[np.ndarray, "3 3"], view: Float[np.ndarray, "3 3"]) -> Light:
-    """The light of a panorama whose axes `turned` brings to the camera's."""
-    frame = np.eye(4)
-    frame[:3, :3] = turned
-    ambient, up = frame @ place.ambient @ frame.T, view @ np.array([0.0, 0, 1])
-    return Light(turned @ place.sun, place.sun_colour, ambient, up, 1 / GAMMA)
-
-
-def vertex_shading(
-    points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], scene: RayScene, light: Light
-) -> Float[np.ndarray, "K 5"]:
+def vertex_shading(scene: RayScene, light: Light) -> Float[np.ndarray, "K 5"]:
     """Columns: the normal (3), whether the sun arrives, and the share of the surroundings that is open."""
-    normals = vertex_normals(points, faces).astype(np.float32)
+    points = scene.vertices
+    normals = vertex_normals(points, scene.faces).astype(np.float32)
     lift = 6e-3 * np.ptp(points, axis=0).max()
     starts = points + lift * normals
     lit = ~scene.blocked(starts, light.sun)
@@ -103,18 +101,8 @@ BALANCE = 0.75  # share of the light's tint that the camera takes out
 GAMMA = 2.2
 
 
-@dataclass(frozen=True)
-class Panorama:
-    """A place in exposed linear light. Its frame: x at the middle column, y to the left of it, z up.
-
-    picture [H, W, 3]; ambient [3, 4, 4]: light of colour c on a surface with unit normal n is [n, 1] ambient[c] [n, 1];
-    sun [3]: unit vector to the strongest light; sun_colour [3].
-    """
-
-    picture: Float[np.ndarray, "H W 3"]
-    ambient: Float[np.ndarray, "3 4 4"]
-    sun: Float[np.ndarray, "3"]
-    sun_colour: Float[np.ndarray, "3"]
+# A place in exposed linear light, and the light there. Its frame: x at the middle column, y to the left of it, z up.
+Panorama = tuple[Float[np.ndarray, "H W 3"], Light]
 
 
 @lru_cache(maxsize=8)
@@ -185,7 +173,8 @@ def _lit(picture: Float[np.ndarray, "H W 3"]) -> Panorama:
     around = max(float(ambient[:, 3, 3].mean()), 1e-6)
     sun_colour *= min(1.0, SUNNIEST * around / max(float(sun_colour.mean()), 1e-6))
     exposure = EXPOSURE / (around + 0.3 * float(sun_colour.mean()))
-    return Panorama((picture * exposure).astype(np.float32), ambient * exposure, sun, sun_colour * exposure)
+    light = Light(sun, sun_colour * exposure, ambient * exposure, np.array([0.0, 0, 1]), 1 / GAMMA)
+    return (picture * exposure).astype(np.float32), light
 
 
 def _sphere(height: int, width: int) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
@@ -222,14 +211,16 @@ def random_panorama(rng: np.random.Generator, folder: str) -> Panorama | None:
     return panorama(paths[rng.integers(len(paths))])
 
 
-def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarray, "3 3"], size: int) -> Picture:
-    """The place as a camera sees it, 0..1, out of focus: `turned` brings its axes to the camera's."""
+def place_view(
+    rng: np.random.Generator, place: Float[np.ndarray, "H W 3"], turned: Float[np.ndarray, "3 3"], size: int
+) -> Picture:
+    """A panorama as a camera sees it, 0..1, out of focus: `turned` brings its axes to the camera's."""
     field = np.tan(np.deg2rad(rng.uniform(22, 75)) / 2)
     side = min(96, size)
     across = (np.arange(side) + 0.5) / side * 2 - 1
     rays = np.stack([*np.meshgrid(across * field, across * field), np.ones((side, side))], axis=2) @ turned
     rays /= np.linalg.norm(rays, axis=2, keepdims=True)
-    light = np.maximum(_looked_up(place.picture, rays) * np.exp(rng.normal(0, 0.25)), 0)
+    light = np.maximum(_looked_up(place, rays) * np.exp(rng.normal(0, 0.25)), 0)
     picture = np.clip(light * (1 + light / 6) / (1 + 0.6 * light), 0, 1) ** (1 / GAMMA)  # bright places fade to white
     picture = blurred(_enlarged(picture, size), size / 256 * rng.uniform(0.4, 4))
     if rng.random() < 0.6:  # the ground near the animal is in focus

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
@@ -18,15 +17,6 @@ LUMBAR = ("L_1", "L_3", "L_5", "L_7")
 WATCHING = 0.55  # of the animals turn the head to the viewer, where the neck allows it
 
 
-@dataclass(frozen=True)
-class Pose:
-    """Rotations of the joints relative to rest, [J, 3, 3], and how the body stands in the template frame."""
-
-    local_rotations: Float[np.ndarray, "J 3 3"]
-    stance: Float[np.ndarray, "3 3"]
-    kind: str
-
-
 def random_pose(
     rng: np.random.Generator,
     skeleton: Skeleton,
@@ -34,30 +24,35 @@ def random_pose(
     kinds: tuple[str, ...] = (),
     strength: float = 1.0,
     toward: tuple[float, float] = (0.0, 0.0),
-) -> Pose:
+) -> tuple[Float[np.ndarray, "J 3 3"], Float[np.ndarray, "3 3"], str]:
     """A pose from the skeleton's hinges, else a frame of its clips a little changed, else small turns.
 
     Args:
         kinds: of those in pose_kinds to draw from; none: all.
         strength: the share of every turn that is made; 0 is the rest pose.
         toward: azimuth (0 before the nose, towards the left side) and elevation of the viewer, radians.
+
+    Returns:
+        Rotations of the joints relative to rest, how the body stands in the template frame, and the kind of the pose.
     """
     shares = {kind: share for kind, share in pose_kinds(skeleton).items() if not kinds or kind in kinds}
     kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
-    if is_free(skeleton):
-        angles, lean = free_angles(rng, skeleton, kind)
-        pose = Pose(hinges_to_rotations(skeleton, angles), stance_of(*lean), kind)
-    elif skeleton.num_hinges:
-        pose = _hinge_pose(rng, skeleton, proportions, kind, toward)
+    stance = np.eye(3)
+    if skeleton.num_hinges:
+        if is_free(skeleton):
+            angles, stance = free_angles(rng, skeleton, kind)
+        else:
+            angles, stance = hinge_angles(rng, skeleton, proportions, kind, toward)
+        rotations = hinges_to_rotations(skeleton, angles)
     elif skeleton.clips:
         clip = skeleton.clips[kind]
         frame = clip.local_rotations[rng.integers(len(clip.times))]
-        pose = Pose(frame @ small_turns(rng, skeleton.num_joints, 0.04), np.eye(3), kind)
+        rotations = frame @ small_turns(rng, skeleton.num_joints, 0.04)
     else:
-        pose = Pose(small_turns(rng, skeleton.num_joints, 0.12), np.eye(3), kind)
-    if strength == 1.0:
-        return pose
-    return Pose(weakened(pose.local_rotations, strength), weakened(pose.stance, strength), kind)
+        rotations = small_turns(rng, skeleton.num_joints, 0.12)
+    if strength != 1.0:
+        rotations, stance = weakened(rotations, strength), weakened(stance, strength)
+    return rotations, stance, kind
 
 
 def pose_kinds(skeleton: Skeleton) -> dict[str, float]:
@@ -75,10 +70,10 @@ def weakened(rotations: Float[np.ndarray, "*N 3 3"], strength: float) -> Float[n
     return Rotation.from_rotvec(strength * vectors).as_matrix().reshape(rotations.shape)
 
 
-def _hinge_pose(
+def hinge_angles(
     rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kind: str, toward: tuple[float, float]
-) -> Pose:
-    """A pose of one of POSES, with the head, tail and ears of its own, clipped to the limits of the hinges."""
+) -> tuple[Float[np.ndarray, "H"], Float[np.ndarray, "3 3"]]:
+    """Angles of the hinges of a pose of one of POSES, within their limits, and the stance; head, tail and ears vary."""
     angles = Angles(skeleton)
     pitch, roll = POSES[kind][1](rng, angles)
     _trunk(rng, angles)
@@ -86,8 +81,7 @@ def _hinge_pose(
     _tail(rng, angles, proportions.tail_curl, pitch)
     _ears(rng, angles)
     angles.add("", rng.normal(0, 0.04, skeleton.num_hinges))
-    clipped = np.clip(angles.values, *angles.range.T)
-    return Pose(hinges_to_rotations(skeleton, clipped), stance_of(pitch, roll), kind)
+    return np.clip(angles.values, *angles.range.T), stance_of(pitch, roll)
 
 
 def stance_of(pitch: float, roll: float) -> Float[np.ndarray, "3 3"]:
@@ -322,8 +316,8 @@ def is_free(skeleton: Skeleton) -> bool:
 
 def free_angles(
     rng: np.random.Generator, skeleton: Skeleton, kind: str
-) -> tuple[Float[np.ndarray, "H"], tuple[float, float]]:
-    """Angles of the hinges of a pose of one of FREE_KINDS, and pitch and roll of the whole body, radians.
+) -> tuple[Float[np.ndarray, "H"], Float[np.ndarray, "3 3"]]:
+    """Angles of the hinges of a pose of one of FREE_KINDS, radians, and the stance.
 
     A chain bends as one: the joints of a neck, a spine or a tail turn to the same side, each with a little of its own.
     """
@@ -340,7 +334,7 @@ def free_angles(
     share = np.clip(share, -1, 1)
     angles = np.where(share < 0, -share * low, share * high)
     roll = rng.choice([-1, 1]) * rng.uniform(1.1, 1.6) if kind == "lie" else rng.normal(0, 0.05)
-    return angles, (float(rng.normal(0, 0.2 if kind == "free" else 0.06)), float(roll))
+    return angles, stance_of(rng.normal(0, 0.2 if kind == "free" else 0.06), roll)
 
 
 def _spread(kind: str, word: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -16,13 +15,12 @@ from dp3d_data.geometry.rigging import rigged
 from dp3d_data.geometry.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
 from dp3d_data.synthesis import WorldConfig
 from dp3d_data.synthesis.backgrounds import cast_shadow, photo_paths, random_background
-from dp3d_data.synthesis.cameras import Camera, placed_camera, random_view
+from dp3d_data.synthesis.cameras import placed_camera, project, random_view
 from dp3d_data.synthesis.coats import Coat, body_map, coat_colours, random_coat
 from dp3d_data.synthesis.effects import SolidNoise, matted, photographed, pixel_noise
 from dp3d_data.synthesis.environments import (
     Light,
     panorama_paths,
-    place_light,
     place_view,
     random_light,
     random_panorama,
@@ -40,7 +38,7 @@ MOST_HIDDEN = 0.6  # of an animal, by one that stands before it
 IDENTITY, GEOMETRY, SCENE, COMPANION = 1, 2, 3, 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyntheticInstance:
     """One animal in one image, with its truth.
 
@@ -55,9 +53,9 @@ class SyntheticInstance:
     index: int
     group: str
     pose: str
-    image: UInt8[np.ndarray, "H W 3"] | None
-    mask: Bool[np.ndarray, "H W"] | None
-    vertex_map: Int[np.ndarray, "H W"] | None
+    image: UInt8[np.ndarray, "H W 3"] | None = None
+    mask: Bool[np.ndarray, "H W"] | None = None
+    vertex_map: Int[np.ndarray, "H W"] | None = None
     box: Float[np.ndarray, "4"]
     keypoints: Float[np.ndarray, "K 2"]
     visible: Bool[np.ndarray, "K"]
@@ -69,7 +67,7 @@ class SyntheticInstance:
     strength: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PicturedInstance(SyntheticInstance):
     """One animal of an image that was rendered."""
 
@@ -91,20 +89,19 @@ class Identity:
 
 @dataclass(frozen=True)
 class Staging:
-    """An animal before its camera: points are x, y in pixels and a depth; view turns the world (z up) to it."""
+    """An animal before its camera: its scene is x, y in pixels and a depth; view turns the world (z up) to it.
+
+    truth: what is known of it where nothing else stands in the image.
+    """
 
     identity: Identity
-    camera: Camera
-    true_vertices: Float[np.ndarray, "K 3"]
-    points: Float[np.ndarray, "K 3"]
+    truth: SyntheticInstance
     scene: RayScene
     view: Float[np.ndarray, "3 3"]
-    pose: str
-    visible: Bool[np.ndarray, "K"]
 
 
-# An animal in the scene: its group, and the pixels that show it where nothing stands before it.
-Shown = tuple[str, Staging, Hits]
+# An animal in the scene, and the pixels that show it where nothing stands before it.
+Shown = tuple[Staging, Hits]
 
 
 class World:
@@ -124,7 +121,7 @@ class World:
             if kind not in known:
                 expected = "some of " + ", ".join(known)
                 raise UsageError(f"no such kind of pose of {self.template.name}", got=kind, expected=expected)
-        self.body = body_map(self.template)
+        self.places, self.dark = body_map(self.template)
         self._latest: tuple[int, Identity] | None = None
         if self.config.backgrounds:
             photo_paths(self.config.backgrounds)
@@ -133,44 +130,44 @@ class World:
 
     def sample(self, index: int, render_image: bool = True) -> SyntheticInstance:
         """Instance `index`; without the image only geometry, keypoints and visibility, and no occluders."""
-        if render_image:
-            return self.scene(index)[0]
-        staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
-        told = self._told(index, self._group(index), staging, staging.visible)
-        return SyntheticInstance(image=None, mask=None, vertex_map=None, **told)
+        return self.scene(index)[0] if render_image else self._staged(index).truth
 
     def scene(self, index: int) -> list[PicturedInstance]:
         """Every animal in the image of instance `index`, that instance first; their masks do not overlap."""
-        staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
-        rng = self._rng(SCENE, index)
-        first = self._group(index), staging, self._cast(rng, staging)
-        return self._pictured(index, rng, first, self._companions(index, first))
+        staging, rng = self._staged(index), self._rng(SCENE, index)
+        first = staging, self._cast(rng, staging)
+        return self._pictured(rng, first, self._companions(first))
 
-    def _companions(self, index: int, first: Shown) -> list[tuple[bool, Shown]]:
+    def _staged(self, index: int) -> Staging:
+        """The animal that is in the image of instance `index` whatever else is."""
+        number = index // self.config.identity_images
+        group = f"animal-{self.config.seed}-{number:06d}"
+        return self._well_staged(self.identity(number), index, group, GEOMETRY, index)
+
+    def _companions(self, first: Shown) -> list[tuple[bool, Shown]]:
         """Other animals, and whether each stands before the first; their own random stream changes nothing else."""
+        index, group = first[0].truth.index, first[0].truth.group
         rng = self._rng(COMPANION, index)
         if rng.random() >= self.config.companions:
             return []
         others: list[tuple[bool, Shown]] = []
         for number in range(1, 2 + int(rng.random() < 0.3)):
-            staging = self._well_staged(self._drawn_identity(rng), COMPANION, index, number)
-            mask, hits = first[2].mask, self._cast(rng, staging)
+            identity = self._drawn_identity(rng)
+            staging = self._well_staged(identity, index, f"{group}-{number}", COMPANION, index, number)
+            mask, hits = first[1].mask, self._cast(rng, staging)
             before = bool(rng.random() < 0.5)
             if (hits.mask & mask).sum() <= MOST_HIDDEN * (mask if before else hits.mask).sum():
-                others.append((before, (f"{self._group(index)}-{number}", staging, hits)))
+                others.append((before, (staging, hits)))
         return others
 
-    def _well_staged(self, identity: Identity, *key: int) -> Staging:
+    def _well_staged(self, identity: Identity, index: int, group: str, *key: int) -> Staging:
         for attempt in range(ATTEMPTS):
-            staging = self._stage(self._rng(*key, attempt), identity)
-            seen = staging.points[staging.visible, :2]
+            staging = self._stage(self._rng(*key, attempt), identity, index, group)
+            seen = staging.scene.vertices[staging.truth.visible, :2]
             enough = len(seen) >= LEAST_SEEN * self.template.num_vertices
             if enough and np.prod(np.ptp(seen, axis=0)) > LEAST_BOX * self.config.size**2:
                 break
         return staging
-
-    def _group(self, index: int) -> str:
-        return f"animal-{self.config.seed}-{index // self.config.identity_images:06d}"
 
     def identity(self, number: int) -> Identity:
         """Animal `number`: the same body and coat in all its images."""
@@ -190,61 +187,79 @@ class World:
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
 
-    def _stage(self, rng: np.random.Generator, identity: Identity) -> Staging:
+    def _stage(self, rng: np.random.Generator, identity: Identity, index: int, group: str) -> Staging:
         """Pose the animal, look at it from somewhere."""
         faces, config = self.template.faces, self.config
         view, toward = random_view(rng)
         skeleton, proportions = self.template.require_skeleton(), identity.proportions
-        pose = random_pose(rng, skeleton, proportions, self.kinds, config.bending, toward)
-        posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
+        turns, stance, kind = random_pose(rng, skeleton, proportions, self.kinds, config.bending, toward)
+        posed = pose_vertices(identity.template, turns, identity.scales)
         posed = fur_offset(self.template, posed, vertex_normals(posed, faces), proportions, identity.lumps)
-        rotation = view @ pose.stance
+        rotation = view @ stance
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-        share = {"truncated": config.truncated, "perspective": config.perspective}
-        face = self.body.places["face"] > 0.3
+        face = self.places["face"] > 0.3
         focus = vertices[face].mean(axis=0) if face.any() else np.zeros(3)
-        camera = placed_camera(rng, rotation, vertices, focus, config.size, **share)
-        points = camera.project(vertices)
+        scale, translation, strength = placed_camera(
+            rng, vertices, focus, config.size, truncated=config.truncated, perspective=config.perspective
+        )
+        points = project(vertices, scale, translation, strength)
         scene = RayScene(points, faces)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < config.size)).all(axis=1)
         visible = visible_vertices(points, faces, scene) & inside
-        return Staging(identity, camera, vertices.astype(np.float32), points, scene, view, pose.kind, visible)
+        truth = SyntheticInstance(
+            index=index,
+            group=group,
+            pose=kind,
+            box=_tight_box(None, points[visible, :2]),
+            keypoints=points[:, :2].astype(np.float32),
+            visible=visible,
+            visible_area=visible_fraction(visible, self.template.vertex_areas),
+            true_vertices=vertices.astype(np.float32),
+            camera_from_template=rotation,
+            scale=scale,
+            translation=translation,
+            strength=strength,
+        )
+        return Staging(identity, truth, scene, view)
 
     def _cast(self, rng: np.random.Generator, staging: Staging) -> Hits:
         size, fluff = self.config.size, staging.identity.proportions.fluff
         ragged = size / 256 * rng.uniform(0.0, 0.9) + 32 * fluff * rng.uniform(0.5, 1.5) * size / 256
         jitter = np.stack([pixel_noise(rng, size, size, size / 2) for _ in range(2)], axis=2) * ragged
-        return cast_pixels(staging.scene, staging.points, (size, size), jitter)
+        return cast_pixels(staging.scene, (size, size), jitter)
 
     def _pictured(
-        self, index: int, rng: np.random.Generator, first: Shown, others: list[tuple[bool, Shown]]
+        self, rng: np.random.Generator, first: Shown, others: list[tuple[bool, Shown]]
     ) -> list[PicturedInstance]:
         """The image, painted from the back to the front, and what is left to see of each animal in it."""
-        size, faces = self.config.size, self.template.faces
-        picture, light = self._surroundings(rng, first[1].view)
+        size = self.config.size
+        picture, light = self._surroundings(rng, first[0].view)
         order = [one for before, one in others if not before] + [first] + [one for before, one in others if before]
         darkness, blur = rng.uniform(0.2, 0.7), rng.uniform(0.6, 3)
-        for _, staging, _ in order:
+        for staging, _ in order:
             picture = cast_shadow(picture, self._shadow(staging, light), darkness, blur)
         hidden = np.zeros((size, size), dtype=bool)
-        for _, staging, hits in order:
+        for staging, hits in order:
             colours = np.zeros((size, size, 3), dtype=np.float32)
-            colours[hits.rows, hits.columns] = self._colours(staging, hits, light)
+            colours[hits.mask] = self._colours(staging, hits, light)
             picture = matted(picture, colours, hits.mask)
-        everything = np.any([hits.mask for _, _, hits in order], axis=0)
+        everything = np.any([hits.mask for _, hits in order], axis=0)
         if rng.random() < self.config.occluded:
-            neck = first[1].points[np.argmin(np.abs(self.body.places["neck"] - 0.5)), :2]
+            neck = first[0].scene.vertices[np.argmin(np.abs(self.places["neck"] - 0.5)), :2]
             hidden = occluders(rng, picture, everything, neck)
         image, animals = photographed(rng, picture), {}
-        for group, staging, hits in reversed(order):  # from the front to the back, as things are hidden
-            mask, vertex_map = hits.mask & ~hidden, np.where(hidden, -1, hits.vertex_map(faces))
-            cells = np.clip(np.floor(staging.points[:, :2]).astype(int), 0, size - 1)
-            visible = staging.visible & ~hidden[cells[:, 1], cells[:, 0]]
-            told = self._told(index, group, staging, visible, mask)
-            animals[group] = PicturedInstance(image=image, mask=mask, vertex_map=vertex_map, **told)
+        for staging, hits in reversed(order):  # from the front to the back, as things are hidden
+            mask, vertex_map = hits.mask & ~hidden, np.where(hidden, -1, hits.vertex_map())
+            points = staging.scene.vertices[:, :2]
+            cells = np.clip(np.floor(points).astype(int), 0, size - 1)
+            visible = staging.truth.visible & ~hidden[cells[:, 1], cells[:, 0]]
+            own = {"image": image, "mask": mask, "vertex_map": vertex_map, "visible": visible}
+            own["box"] = _tight_box(mask, points[visible])
+            own["visible_area"] = visible_fraction(visible, self.template.vertex_areas)
+            animals[staging.truth.group] = PicturedInstance(**vars(staging.truth) | own)
             hidden = hidden | hits.mask
-        return [animals[group] for group, _, _ in (first, *(one for _, one in others))]
+        return [animals[staging.truth.group] for staging, _ in (first, *(one for _, one in others))]
 
     def _surroundings(
         self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]
@@ -257,43 +272,25 @@ class World:
             return picture.astype(np.float32), random_light(rng, view)
         turn = rng.uniform(0, 2 * np.pi)
         turned = view @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
-        return place_view(rng, place, turned, self.config.size), place_light(place, turned, view)
+        picture, light = place
+        return place_view(rng, picture, turned, self.config.size), light.turned(turned)
 
     def _colours(self, staging: Staging, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
-        template, coat = self.template, staging.identity.coat
-        shading = vertex_shading(staging.points, template.faces, staging.scene, light)
-        values = np.concatenate([template.vertices, self.body.stacked(), shading], axis=1)
-        values = hits.interpolate(values, template.faces)
-        colours = coat_colours(coat, self.body, values[:, :3], values[:, 3:-5])
+        coat = staging.identity.coat
+        places = np.stack(list(self.places.values()), axis=1).astype(np.float32)
+        shading = vertex_shading(staging.scene, light)
+        values = hits.interpolate(np.concatenate([self.template.vertices, places, shading], axis=1))
+        colours = coat_colours(coat, self.dark, values[:, :3], values[:, 3:-5])
         return shaded(colours, values[:, -5:], light, coat.gloss)
 
     @staticmethod
     def _shadow(staging: Staging, light) -> Float[np.ndarray, "K 2"]:
         """Where the vertices' shadows fall on a ground through the lowest of them, image pixels."""
-        height = staging.points @ light.up
+        points = staging.scene.vertices
+        height = points @ light.up
         height = height - np.quantile(height, 0.005)
         slope = max(float(light.sun @ light.up), 0.35)
-        return (staging.points - (height / slope)[:, None] * light.sun)[:, :2]
-
-    def _told(
-        self, index: int, group: str, staging: Staging, visible: np.ndarray, mask: np.ndarray | None = None
-    ) -> dict[str, Any]:
-        """What is known of an animal beside its pixels, by the names of SyntheticInstance."""
-        camera = staging.camera
-        return dict(
-            index=index,
-            group=group,
-            pose=staging.pose,
-            box=_tight_box(mask, staging.points[visible, :2]),
-            keypoints=staging.points[:, :2].astype(np.float32),
-            visible=visible,
-            visible_area=visible_fraction(visible, self.template.vertex_areas),
-            true_vertices=staging.true_vertices,
-            camera_from_template=camera.camera_from_template,
-            scale=camera.scale,
-            translation=camera.translation,
-            strength=camera.strength,
-        )
+        return (points - (height / slope)[:, None] * light.sun)[:, :2]
 
 
 def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray, "4"]:

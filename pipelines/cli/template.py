@@ -177,8 +177,8 @@ def draw_rig(body: Template, path: str) -> None:
 
     rng, shapes, skeleton = np.random.default_rng(0), [body.vertices], present(body.skeleton)
     for _ in range(3):
-        pose = random_pose(rng, skeleton, random_proportions(rng, 0.0))
-        shapes.append(pose_vertices(body, pose.local_rotations) @ pose.stance.T)
+        rotations, stance, _ = random_pose(rng, skeleton, random_proportions(rng, 0.0))
+        shapes.append(pose_vertices(body, rotations) @ stance.T)
     write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(skeleton.weights)))
 
 

@@ -30,7 +30,7 @@ READERS = {
     "a.json": ('{"a": "é"}', lambda path: read_json(path, "json")),
     "subset.txt": ("0 2\n1\n", lambda path: read_subset(path, 3).tolist()),
     "marks.csv": ("vertex,cse_vertex\n1,2\n", lambda path: read_landmarks(path, 3, 3)),
-    "keypoints.csv": ("index,vertex\n1,2\n", lambda path: named_keypoints(path).tolist()),
+    "keypoints.csv": ("index,vertex\n1,2\n", lambda path: named_keypoints(path)[0].tolist()),
     "table.csv": ("instance,vertex,x,y\na,1,2,3\n", lambda path: read_table(path).to_pylist()),
     "mesh.obj": (TRIANGLE, lambda path: tuple(part.tolist() for part in read_mesh(path))),
 }

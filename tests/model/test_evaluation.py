@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
-from dp3d_data.geometry.renderer import template_view
+from dp3d_data.geometry.renderer import view_rotation
 from dp3d_data.shards import reader
 from dp3d_data.shards.batch import KeypointBatch, collate
 from dp3d_model.evaluation import evaluator, report
@@ -120,7 +120,8 @@ def test_the_flip_oracle_is_never_worse():
 @pytest.mark.parametrize("azimuth", [0.0, 45.0, 90.0, 200.0, 355.0])
 def test_views_are_named_by_where_the_viewer_stands(azimuth):
     surface = toy_surface()
-    seen = surface.vertices @ torch.tensor(template_view(azimuth), dtype=torch.float32).T
+    view = torch.tensor(view_rotation(math.radians(azimuth), math.radians(15.0)), dtype=torch.float32)
+    seen = surface.vertices @ view.T
     found = float(view_of(surface, seen[None])[0])
     assert math.isclose((found - azimuth + 180) % 360, 180, abs_tol=0.1)
 

@@ -201,7 +201,7 @@ def as_coco(entries, folder):
         annotations.append(one | {"segmentation": shape, "keypoints": keypoints})
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dog"}]}
     (folder / "coco.json").write_text(json.dumps(content))
-    (folder / "table.csv").write_text(f"index,vertex,name\n0,{named_keypoints()[16]},nose\n")
+    (folder / "table.csv").write_text(f"index,vertex,name\n0,{named_keypoints()[0][16]},nose\n")
     return annotated("coco", str(folder / "coco.json"), str(folder / "Images")), str(folder / "table.csv")
 
 

@@ -9,8 +9,8 @@ from dp3d_data.geometry.renderer import (
     colour_by_value,
     render,
     silhouette,
-    template_view,
     turntable,
+    view_rotation,
 )
 from dp3d_data.geometry.visibility import RayScene
 from tests.model.toy import blob
@@ -22,9 +22,9 @@ def test_each_pixel_shows_the_nearest_triangle():
     mesh."""
     vertices, faces = blob(1)
     points = vertices * 30.0 + [10.0, 8.0, 3.0]
-    hits = cast_pixels(RayScene(points, faces), points, (18, 17))
-    shown = {(row, column): i for i, (row, column) in enumerate(zip(hits.rows, hits.columns, strict=True))}
-    values = hits.interpolate(points.astype(np.float64), faces)
+    hits = cast_pixels(RayScene(points, faces), (18, 17))
+    shown = {(row, column): i for i, (row, column) in enumerate(np.argwhere(hits.mask).tolist())}
+    values = hits.interpolate(points.astype(np.float64))
     for row in range(18):
         for column in range(17):
             triangle, weights, depth = first_hit_slow(points, faces, column + 0.5, row + 0.5)
@@ -34,8 +34,8 @@ def test_each_pixel_shows_the_nearest_triangle():
             assert hits.triangles[at] == triangle and hits.weights[at] == pytest.approx(weights, abs=1e-4)
             assert values[at] == pytest.approx([column + 0.5, row + 0.5, depth], abs=1e-3)
     assert len(shown) < 6, "no pixel shows a mesh that is not there"
-    assert hits.mask.sum() == len(hits.rows) and (silhouette(points, faces, 17, 18) == hits.mask).all()
-    assert (hits.vertex_map(faces) >= 0).sum() == len(hits.rows)
+    assert hits.mask.sum() == len(hits.corners) and (silhouette(points, faces, 17, 18) == hits.mask).all()
+    assert ((hits.vertex_map() >= 0) == hits.mask).all() and (faces[hits.triangles] == hits.corners).all()
 
 
 def test_a_triangle_is_drawn_where_it_is_in_its_colour():
@@ -80,12 +80,12 @@ def test_a_mesh_outside_the_picture_is_not_in_it():
 
 def test_views_are_rotations_with_z_up_in_the_picture():
     for azimuth in (0.0, 90.0, 210.0):
-        view = template_view(azimuth)
+        view = view_rotation(np.deg2rad(azimuth), np.deg2rad(15.0))
         assert np.allclose(view @ view.T, np.eye(3), atol=1e-9)
         assert np.linalg.det(view) == pytest.approx(1.0)
         assert (view @ [0.0, 0.0, 1.0])[1] < 0
-    assert np.allclose(template_view(0.0, 0.0) @ [1.0, 0.0, 0.0], [0.0, 0.0, -1.0], atol=1e-9)
-    assert np.allclose(template_view(0.0, 0.0) @ [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], atol=1e-9)
+    assert np.allclose(view_rotation(0.0, 0.0) @ [1.0, 0.0, 0.0], [0.0, 0.0, -1.0], atol=1e-9)
+    assert np.allclose(view_rotation(0.0, 0.0) @ [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], atol=1e-9)
 
 
 def test_a_turntable_shows_the_body_in_every_tile():

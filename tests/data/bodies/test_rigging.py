@@ -12,16 +12,15 @@ from dp3d_data.geometry import Template, load_template, make_template, pose_vert
 from dp3d_data.geometry.bones import (
     BONE,
     MOST_BONES,
-    Chain,
     Limb,
-    _chain,
-    chains_of,
+    cut_path,
     find_limbs,
     name_limbs,
     partners,
     pruned,
     remoteness,
     skin_weights,
+    with_bones,
 )
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.mesh_files import axes_matrix, import_mesh, write_mesh
@@ -76,20 +75,19 @@ def test_meetings_that_lie_close_are_one():
 
 @pytest.mark.parametrize(("length", "bones"), [(3 * BONE, 3), (1.4 * BONE, 1), (0.0, 1), (20 * BONE, MOST_BONES)])
 def test_bones_cut_a_path_into_equal_lengths(length, bones):
-    """On a path whose points are not evenly spaced, levels are those of the places between its points."""
+    """On a path whose points are not evenly spaced, places are those between its points."""
     path = np.linspace(0, 1, 13)[:, None] ** 2 * np.array([0, length, 0])
-    chain = _chain(path, 1.0, 4.0)
-    ends = np.linspace(0, length, bones + 1)
-    assert np.allclose(chain.joints[:, 1], ends[:-1]) and np.allclose(chain.end, [0, length, 0])
-    assert np.allclose(chain.levels[[0, -1]], [1, 4]) and len(chain.levels) == bones + 1
+    joints, places = cut_path(path)
+    assert np.allclose(joints[:, 1], np.linspace(0, length, bones + 1)) and np.allclose(joints[:, [0, 2]], 0)
+    assert np.allclose(places[[0, -1]], [0, 12]) and len(places) == len(joints) == bones + 1
     if bones == 3:
-        assert np.allclose((chain.levels - 1) / 3, np.sqrt([0, 1 / 3, 2 / 3, 1]), atol=0.01)
+        assert np.allclose(places / 12, np.sqrt([0, 1 / 3, 2 / 3, 1]), atol=0.01)
 
 
 def test_partners_are_limbs_on_the_other_side():
-    limbs = [Limb(np.array(own, dtype=int), 0, 1.0, 0.0, -1) for own in ([0, 1], [2, 3, 4], [5, 6], [])]
-    assert partners(limbs, np.array([2, 3, 0, 1, 5, 4, 6])).tolist() == [1, 0, 2, 3]
-    assert partners(limbs, None).tolist() == [0, 1, 2, 3]
+    limbs = [Limb(np.array(own, dtype=int), 0, 1.0, 0.0, -1) for own in ([0, 1], [2, 3, 4], [5, 6])]
+    assert partners(limbs, np.array([2, 3, 0, 1, 5, 4, 6])).tolist() == [1, 0, 2]
+    assert partners(limbs, None).tolist() == [0, 1, 2]
     assert partners(limbs[:2], np.array([2, 3, 3, 4, 3])).tolist() == [0, 1], "not of each other"
 
 
@@ -100,10 +98,12 @@ def test_both_sides_have_the_mean_of_a_bone_and_its_mirror_image():
     values = np.concatenate([1 + along, 1.2 + along, [0, 0.5]])
     limbs = [Limb(np.arange(13), 12, 2.0, 1.0, 2), Limb(np.arange(13, 26), 25, 2.2, 1.2, 2)]
     limbs.append(Limb(np.array([26, 27]), 27, 0.5, 0.0, -1))
-    left, right, trunk = chains_of(limbs, points, values, np.ones(28), np.array([1, 0, 2]), symmetric=True)
+    symmetry = np.array([*range(13, 26), *range(13), 26, 27])
+    left, right, trunk = with_bones(limbs, points, values, np.ones(28), symmetry)
+    assert (left.twin, right.twin, trunk.twin) == (1, 0, 2)
     assert np.allclose(left.joints * [1, -1, 1], right.joints) and np.allclose(left.levels[[0, -1]], [1.1, 2.1])
-    assert np.allclose([*left.joints[0], *left.end], [0.1, 0.1, 0, 0.1, 0.4, 1], atol=0.05)
-    assert len(trunk.joints) == 1 and trunk.joints[0, 1] == 0 and np.allclose(trunk.joints[0], trunk.end)
+    assert np.allclose(left.joints[[0, -1]], [[0.1, 0.1, 0], [0.1, 0.4, 1]], atol=0.05)
+    assert trunk.bones == 1 and trunk.joints[0, 1] == 0 and np.allclose(*trunk.joints)
 
 
 def test_small_shares_go_to_the_others():
@@ -120,10 +120,12 @@ def test_skin_in_the_middle_of_a_bone_follows_it_and_skin_at_a_joint_both():
     faces = np.concatenate([np.stack([a, b, b + 8], axis=1), np.stack([a, b + 8, a + 8], axis=1)])
     values = vertices[:, 0]
     inner, outer = np.flatnonzero(values < 1.95), np.flatnonzero(values > 1.95)
-    limbs = [Limb(inner, 0, 2.0, 0.0, 1), Limb(outer, 0, 3.0, 2.0, -1)]
     spots = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]])
-    chains = [Chain(spots[:2], spots[2], np.array([0, 0.95, 2])), Chain(spots[2:3], spots[3], np.array([2.0, 3]))]
-    weights = skin_weights(limbs, chains, vertices, faces, values)
+    limbs = [
+        Limb(inner, 0, 2.0, 0.0, 1, 0, spots[:3], np.array([0, 0.95, 2])),
+        Limb(outer, 0, 3.0, 2.0, -1, 1, spots[2:], np.array([2.0, 3])),
+    ]
+    weights = skin_weights(limbs, vertices, faces, values)
     assert np.allclose(weights.sum(axis=1), 1) and weights.min() > -1e-9
     for bone, middle in enumerate((0.5, 1.5, 2.5)):
         assert weights[np.isclose(values, middle), bone].min() > 0.999
@@ -156,12 +158,13 @@ def named(creature):
     """The names that the limbs of a creature get."""
     place = {name: number for number, name in enumerate(creature)} | {None: -1}
     across = {name: f"{name[:-1]}{'R' if name[-1] == 'L' else 'L'}" if name[-2] == "_" else name for name in creature}
-    other = np.array([place.get(across[name], place[name]) for name in creature])  # of limb_2, itself
+    twins = [place.get(across[name], place[name]) for name in creature]  # of limb_2, itself
     tips = np.array([tip for _, tip in creature.values()])
-    limbs = [Limb(np.array([n]), n, 1.0, 0.0, place[inner]) for n, (inner, _) in enumerate(creature.values())]
-    inner_tips = tips[[limb.inner for limb in limbs]]
-    chains = [Chain((a + b)[None] / 2, b, np.array([0.0, 1])) for a, b in zip(inner_tips, tips, strict=True)]
-    return name_limbs(limbs, chains, other, tips, (0.0, 1.0))
+    limbs = []
+    for n, (inner, _) in enumerate(creature.values()):
+        joints = np.stack([(tips[place[inner]] + tips[n]) / 2, tips[n]])
+        limbs.append(Limb(np.array([n]), n, 1.0, 0.0, place[inner], twins[n], joints, np.array([0.0, 1])))
+    return name_limbs(limbs, np.concatenate([tips, [[0, 0, 0], [0, 0, 1]]]))
 
 
 @pytest.mark.parametrize("creature", [CREATURE, BIRD, BEETLE])

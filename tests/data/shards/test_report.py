@@ -12,7 +12,8 @@ from PIL import Image
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import InputCorrupt, NothingToDo
-from dp3d_data.geometry.renderer import colour_by_position, colour_by_vertex
+from dp3d_data.geometry import Template
+from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.shards import instance_batch
 from dp3d_data.shards.schema import PER_VERTEX
 from dp3d_model.export.gallery import square_in
@@ -139,9 +140,8 @@ def test_colours_are_smooth_and_tell_the_ends_apart():
     colours = colour_by_vertex(template).astype(int)
     edges = np.concatenate([template.faces[:, [0, 1]], template.faces[:, [1, 2]]])
     assert np.abs(colours[edges[:, 0]] - colours[edges[:, 1]]).max() < 128
-    ends = colour_by_position(
-        np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, -0.2, 0], [0, 0.2, 0.3]], dtype=np.float32)
-    ).astype(int)
+    corners = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, -0.2, 0], [0, 0.2, 0.3]])
+    ends = colour_by_vertex(Template("corners", corners, template.faces[:1])).astype(int)
     gaps = [np.abs(ends[a] - ends[b]).sum() for a in range(4) for b in range(a)]
     assert min(gaps) > 60
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.geometry.renderer import template_view
+from dp3d_data.geometry.renderer import view_rotation
 from dp3d_data.shards import RunWriter
 from pipelines.cli.data import main
 from pipelines.report import page
@@ -35,7 +35,8 @@ def pictured(index, kind):
     """A row whose keypoints are those of a known camera, and whose measures differ from those of all others."""
     made, (azimuth, elevation) = row(index, kind), direction(index, kind)
     rng = np.random.default_rng(np.random.SeedSequence([index, 9, kind == "synth"]))
-    points = grid_template().vertices @ template_view(azimuth, elevation)[:2].T * 100 + 128
+    view = view_rotation(np.deg2rad(azimuth), np.deg2rad(elevation))
+    points = grid_template().vertices @ view[:2].T * 100 + 128
     seen = points[made["vertex_ids"]] + rng.normal(0, 0.001 * index, (len(made["vertex_ids"]), 2))
     spread = rng.uniform(0, 4, len(seen)).astype(np.float32)
     return made | {"keypoints_x": seen[:, 0].tolist(), "keypoints_y": seen[:, 1].tolist(), "spread": spread.tolist(),

@@ -15,7 +15,7 @@ from dp3d_data.detection.training.adoption import placed_keypoints
 from dp3d_data.detection.training.evaluation import Marks, scenes_with_truth
 from dp3d_data.detection.training.metrics import TrueObject, transfer_errors, transferred
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.subsets import keypoint_names, named_keypoints
+from dp3d_data.geometry.subsets import named_keypoints
 from dp3d_data.records import DensePrediction
 from pipelines.annotated import _said, annotated
 from pipelines.cli.cse import evaluate_cse
@@ -40,7 +40,7 @@ def dogs():
 def annotate(folder, dogs):
     """StanfordExtra's json and photographs of renders, and the network that knows them; keypoints are visible where
     their vertex is."""
-    ids, entries, known = named_keypoints(), [], {}
+    ids, entries, known = named_keypoints()[0], [], {}
     for number, (image, one) in enumerate(dogs):
         path = folder / "Images" / "n1-render" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def test_a_perfect_network_scores_one_as_a_whole_and_at_every_keypoint(tmp_path,
     assert whole["pck_10"] > 0.95 and whole["mask_iou"] > 0.95 and whole["boxes"] == boxes
     assert ("ap50" in whole) == ("spurious" in whole) == (boxes == "detected")
     seen = np.array([entry["joints"] for entry in entries])[:, :, 2].sum(0)
-    for name, count in zip(keypoint_names(), seen, strict=True):
+    for name, count in zip(named_keypoints()[1], seen, strict=True):
         if count:
             row = scores[f"photographs, {name}"]
             assert row["annotated_keypoints"] == count and row["pck_10"] >= 0.5 and row["median_error"] < 0.08

@@ -12,10 +12,10 @@ from dp3d_data.detection.training.metrics import TrueObject, share_within
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.laplacian import geodesic_distances
+from dp3d_data.geometry.renderer import view_rotation
 from dp3d_data.geometry.subsets import DOG, named_keypoints
 from dp3d_data.geometry.visibility import visible_vertices
 from dp3d_data.synthesis import World, WorldConfig
-from dp3d_data.synthesis.cameras import view_rotation
 from pipelines.annotated import Pictures
 from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 
@@ -103,7 +103,7 @@ def test_a_group_that_holds_everything_scores_as_the_whole(rows):
 
 def test_annotated_keypoints_are_found_where_their_vertices_are(scenes):
     body = load_template("dog")
-    ids = named_keypoints(DOG, vertices=body.num_vertices)
+    ids, _ = named_keypoints(DOG, vertices=body.num_vertices)
     image, truth = max(scenes, key=lambda scene: scene[1][0].mask.sum())
     shown = np.isin(ids, truth[0].vertex_map[truth[0].mask])
     named = np.column_stack([truth[0].keypoints[ids], shown])
@@ -118,7 +118,7 @@ def test_annotated_keypoints_are_found_where_their_vertices_are(scenes):
 
 
 def test_the_dogs_keypoints_are_mirror_images():
-    body, ids = load_template("dog"), named_keypoints(DOG)
+    body, ids = load_template("dog"), named_keypoints(DOG)[0]
     pairs = [(0, 6), (1, 7), (2, 8), (3, 9), (4, 10), (5, 11), (14, 15), (18, 19), (20, 21)]
     assert all(body.symmetry[ids[left]] == ids[right] and body.vertices[ids[left], 1] > 0 for left, right in pairs)
     assert all(abs(body.vertices[ids[middle], 1]) < 0.01 for middle in (12, 13, 16, 17, 22, 23))
@@ -133,7 +133,8 @@ def test_tables_of_keypoints_that_are_none(tmp_path):
         with pytest.raises(InputCorrupt, match="not a table of keypoints"):
             named_keypoints(path, vertices=50)
     path.write_text("index,vertex\n3,7\n")
-    assert named_keypoints(path)[3] == 7 and (named_keypoints(path) == -1).sum() == 23
+    vertices, names = named_keypoints(path)
+    assert vertices[3] == 7 and (vertices == -1).sum() == 23 and names[3] == "keypoint 3"
 
 
 def test_share_within_counts_the_border():

@@ -10,9 +10,9 @@ from PIL import Image
 
 from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
 from dp3d_data.geometry import load_template
+from dp3d_data.geometry.renderer import view_rotation
 from dp3d_data.geometry.visibility import RayScene
 from dp3d_data.synthesis import World, WorldConfig
-from dp3d_data.synthesis.cameras import view_rotation
 from dp3d_data.synthesis.environments import (
     FLASHES,
     TOWARD,
@@ -21,7 +21,6 @@ from dp3d_data.synthesis.environments import (
     irradiance,
     panorama,
     panorama_paths,
-    place_light,
     place_view,
     random_light,
     shaded,
@@ -59,8 +58,8 @@ def bright_spot(folder, row=40, column=100):
 
 def test_the_sun_is_the_brightest_place_and_the_view_finds_it_there(tmp_path):
     toward = bright_spot(tmp_path)
-    place = panorama(tmp_path / "lamp.png")
-    assert place.sun @ toward > 0.999 and (place.sun_colour > 0).all()
+    place, light = panorama(tmp_path / "lamp.png")
+    assert light.sun @ toward > 0.999 and (light.sun_colour > 0).all()
     view = view_rotation(
         np.arctan2(-toward[1], -toward[0]), -np.arcsin(toward[2]), 0.0
     )  # the camera looks along `toward`
@@ -68,8 +67,10 @@ def test_the_sun_is_the_brightest_place_and_the_view_finds_it_there(tmp_path):
     picture = place_view(np.random.default_rng(1), place, view, 64)
     assert picture.shape == (64, 64, 3) and picture.min() >= 0 and picture.max() <= 1
     assert picture[28:36, 28:36].mean() > 1.05 * np.median(picture)
-    light = place_light(place, view, view)
-    np.testing.assert_allclose(light.sun, view @ place.sun, atol=1e-9)
+    seen, normal = light.turned(view), view @ toward
+    np.testing.assert_allclose(seen.sun, view @ light.sun, atol=1e-9)
+    np.testing.assert_allclose(seen.up, view @ [0, 0, 1], atol=1e-9)
+    np.testing.assert_allclose(light_on(seen.ambient, normal), light_on(light.ambient, toward), atol=1e-9)
 
 
 def test_light_without_a_place_comes_from_above():
@@ -98,18 +99,18 @@ def test_exr_panoramas_are_read_in_linear_light(tmp_path):
     pixels[0, 0] = np.inf
     with exr.File({"type": exr.scanlineimage}, {"RGB": exr.Channel("RGB", pixels)}) as file:
         file.write(str(tmp_path / "a.exr"))
-    place = panorama(tmp_path / "a.exr")
-    assert np.isfinite(place.picture).all() and np.isfinite(place.ambient).all()
-    np.testing.assert_allclose(place.ambient[:, 3, 3], 0.3, rtol=0.2)
+    picture, light = panorama(tmp_path / "a.exr")
+    assert np.isfinite(picture).all() and np.isfinite(light.ambient).all()
+    np.testing.assert_allclose(light.ambient[:, 3, 3], 0.3, rtol=0.2)
 
 
 def test_real_panoramas_light_the_animal():
     pytest.importorskip("OpenEXR")
     folder = str(shared("data/environments"))
     for path in panorama_paths(folder):
-        place = panorama(path)
-        assert np.linalg.norm(place.sun) == pytest.approx(1)
-        assert 0.1 < light_on(place.ambient, np.array([0, 0, 1.0])).mean() + place.sun_colour.mean() < 4
+        _, light = panorama(path)
+        assert np.linalg.norm(light.sun) == pytest.approx(1)
+        assert 0.1 < light_on(light.ambient, np.array([0, 0, 1.0])).mean() + light.sun_colour.mean() < 4
 
 
 def test_folders_of_environments_must_hold_panoramas(tmp_path, monkeypatch):
@@ -168,7 +169,7 @@ def test_shadows_and_openness_of_a_plate_under_a_roof():
     faces = np.array([*floor_faces, [5, 6, 7], [5, 7, 8]])
     up = np.array([0.0, -1, 0])
     light = Light(up, np.ones(3), ROUND, up)
-    shading = vertex_shading(points, faces, RayScene(points, faces), light)
+    shading = vertex_shading(RayScene(points, faces), light)
     np.testing.assert_allclose(np.abs(shading[:, 1]), 1, atol=1e-5)  # all is level
     facing = shading[0, 1] < 0
     corner, middle, roof = shading[0], shading[4], shading[5]
