@@ -124,8 +124,8 @@ LONGEST_NAME = 150
 def part_weights(lifter: Lifter) -> np.ndarray:
     """How much each template vertex belongs to each learned part, [K, M]; one part where the body has none."""
     with torch.no_grad():
-        parts = lifter.body(lifter.functions.new_zeros(1, lifter.body.size)).parts
-    return np.ones((len(lifter.surface.vertices), 1)) if parts is None else parts.weights.cpu().numpy()
+        weights = lifter.body(lifter.functions.new_zeros(1, lifter.body.size)).part_weights.cpu().numpy()
+    return weights if weights.shape[1] else np.ones((len(weights), 1))
 
 
 def model_colours(lifter: Lifter) -> np.ndarray:

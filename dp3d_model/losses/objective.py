@@ -80,11 +80,11 @@ class Objective(nn.Module):
             losses["cycle"] = terms.cycle_loss(self.lifter, views, chosen, weights.epsilon)
         if weights.truth and targets.true_vertices is not None:
             losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
-        parts = lifted.shape.parts
-        if weights.shape and parts is not None:
-            losses["shape"] = parts.coefficients.square().sum(1).mean()
-        if weights.entropy and parts is not None:
-            losses["entropy"] = terms.entropy_loss(parts.weights)
+        parts = lifted.shape.part_weights
+        if weights.shape and parts.shape[1]:
+            losses["shape"] = lifted.shape.blendshapes.square().sum(1).mean()
+        if weights.entropy and parts.shape[1]:
+            losses["entropy"] = terms.entropy_loss(parts)
         total = losses["reprojection"]
         for name in list(losses)[1:]:  # the weight of each other loss has its name
             total = total + getattr(weights, name) * losses[name]
