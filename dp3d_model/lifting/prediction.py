@@ -78,8 +78,8 @@ class Prediction:
         part_rotations, part_translations: [M, 3, 3], [M, 3] template units: x goes to R x + t; none where the body has
         no parts.
         blendshapes: [B] coefficients.
-        uncertainty: [K] the noise b_k that the model expects of each keypoint (see `NoiseHead`); NaN where it does not
-            tell.
+        uncertainty: [K] the noise b_k that the model expects of each keypoint, see `Lifter.predicted_noise`; NaN where
+            it does not tell.
         intrinsics: [4] fx, fy, cx, cy, image pixels; NaN where unknown or not used.
         position: [3] of the template's origin before the pinhole, template units; NaN as well then.
         reprojection, silhouette_iou, stretched, agreement, confidence: [] see `dp3d_model.evaluation.quality.FIGURES`;

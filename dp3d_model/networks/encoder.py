@@ -84,20 +84,6 @@ def recalibrate(network: nn.Module, forward: Callable[[Any], object], batches: I
     network.eval()
 
 
-class NoiseHead(nn.Module):
-    """A two-layer perceptron with softplus from phi_k and the predicted motion of vertex k to its noise b_k > 0."""
-
-    def __init__(self, functions: int, hidden: int = 16) -> None:
-        super().__init__()
-        self.of_vertex = nn.Linear(functions, hidden)
-        self.of_motion = nn.Linear(12, hidden, bias=False)
-        self.out = nn.Linear(hidden, 1)
-
-    def forward(self, functions: Float[Tensor, "k j"], motions: Float[Tensor, "n k 3 4"]) -> Float[Tensor, "n k"]:
-        hidden = torch.relu(self.of_vertex(functions) + self.of_motion(motions.flatten(2)))
-        return nn.functional.softplus(self.out(hidden))[..., 0]
-
-
 def residual(
     inputs: KeypointBatch,
     vertices: Float[Tensor, "k 3"],

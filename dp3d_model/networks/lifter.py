@@ -17,7 +17,7 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import random_rotations, refine_rotation, rotation_from, rotation_size
 from dp3d_model.geometry.perspective import centred, depth_factor, normalise, place, solve_placement, visible_mean
 from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.networks.encoder import Encoder, Mlp, NoiseHead, SurfaceAttention
+from dp3d_model.networks.encoder import Encoder, Mlp, SurfaceAttention
 
 if TYPE_CHECKING:
     from dp3d_model.evaluation.quality import Calibration
@@ -156,7 +156,10 @@ class Lifter(nn.Module):
         self.trunks = nn.ModuleList(
             Mlp(count, self.size, own.width, own.bottleneck, own.blocks, own.norm) for count in inputs
         )
-        self.noise = NoiseHead(surface.functions.shape[1]) if own.noise != "off" else None
+        self.noise: nn.ModuleDict | None = None
+        if own.noise != "off":
+            of_vertex, of_motion = nn.Linear(surface.functions.shape[1], 16), nn.Linear(12, 16, bias=False)
+            self.noise = nn.ModuleDict({"of_vertex": of_vertex, "of_motion": of_motion, "out": nn.Linear(16, 1)})
         self.register_buffer("functions", surface.functions, persistent=False)
         self.calibration: Calibration | None = None
         # What test_time.learn_prior keeps; none before a training has ended.
@@ -204,10 +207,15 @@ class Lifter(nn.Module):
         return Lifted(shape, rotation, log_scale, numbers, None if inputs.pinhole is None else inputs.pinhole.rotation)
 
     def predicted_noise(self, lifted: Lifted, chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k"] | None:
-        """How far off each vertex is expected to be, relative to others; None where the model does not say."""
+        """How far off each vertex is expected to be, relative to others, b_k > 0; None where the model does not say.
+
+        A two-layer perceptron with softplus reads phi_k and the predicted motion of vertex k.
+        """
         if self.noise is None:
             return None
-        return self.noise(self.functions if chosen is None else self.functions[chosen], lifted.shape.motions)
+        functions = self.functions if chosen is None else self.functions[chosen]
+        hidden = self.noise["of_vertex"](functions) + self.noise["of_motion"](lifted.shape.motions.flatten(2))
+        return nn.functional.softplus(self.noise["out"](torch.relu(hidden)))[..., 0]
 
     def on(self, surface: Surface) -> Lifter:
         """The same weights on another meshing of the template, whose functions are this one's at the same places.
