@@ -12,8 +12,9 @@ from dp3d_model.losses.terms import (
     noisy_reprojection_loss,
     pseudo_huber,
     reprojection_loss,
+    rotated_copies,
 )
-from dp3d_model.networks.lifter import Lifter, rotated_copies
+from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 from tests.references.model import (
     canonical_by_loop,
