@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -66,22 +63,6 @@ def use_precision(network: nn.Module, name: str) -> None:
     for module in network.modules():
         if isinstance(module, Mlp):
             module.low = low
-
-
-def recalibrate(network: nn.Module, forward: Callable[[Any], object], batches: Iterable[Any]) -> None:
-    """Set every batch normalisation's statistics to the plain average over the batches, for the weights of now."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    with torch.no_grad():
-        for batch in batches:
-            forward(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
 
 
 def residual(
