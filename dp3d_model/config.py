@@ -304,8 +304,8 @@ def preset_values(name: str) -> dict[str, Any]:
         raise ConfigError(what, expected=other, hint=hint)
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
-        expected, hint = "one of " + ", ".join(presets()), did_you_mean(name, presets())
-        raise ConfigError(f"unknown preset {name!r}", expected=expected, hint=hint)
+        expected, meant = "one of " + ", ".join(presets()), did_you_mean(name, presets())
+        raise ConfigError(f"unknown preset {name!r}", expected=expected, hint=meant)
     values = flat(read_toml(path))
     base = values.pop("base", None)
     return (preset_values(base) if base else {}) | values

@@ -43,11 +43,20 @@ def predict(config: PredictConfig) -> None:
 
     folder = place_of(config.out, config.category, "predictions")
     lifter, instances = model_and_instances(folder, config)
-    output = {"formats": config.format, "pictures": config.pictures, "rig": config.rig}
     with progress("lift", len(instances), "instances/s") as advance:
         lifted, rejects = lift_to_keep(lifter, instances, config.min_confidence, advance)
     with progress("write", len(instances) - len(rejects), "instances/s") as advance:
-        kept, predictions = write_predictions(lifter, instances, lifted, rejects, folder, **output, done=advance)
+        kept, predictions = write_predictions(
+            lifter,
+            instances,
+            lifted,
+            rejects,
+            folder,
+            formats=config.format,
+            pictures=config.pictures,
+            rig=config.rig,
+            done=advance,
+        )
     if config.pictures and len(kept):
         write_view(lifter, kept, predictions, folder / "view.html", f"{config.category}: lifted instances")
     rejected = f" · rejected {len(rejects)}: why, in figures.csv" if rejects else ""
