@@ -167,7 +167,7 @@ def write_predictions(
         UsageError: a rig of a body without parts.
     """
     folder, start = Path(folder), 0
-    figures, skin = [["instance", "image", *FIGURES, "result"]], (part_weights(lifter), model_colours(lifter))
+    skin = part_weights(lifter), model_colours(lifter)
     files = pictures or bool(set(formats) - {"table"})
     sheet: list[tuple[float, np.ndarray]] = []
     kept: list[int] = []
@@ -176,11 +176,6 @@ def write_predictions(
         for many in lifted:
             some = instances.take(range(start, start + len(many.scale)))
             sure = [i for i, name in enumerate(some.ids) if name not in rejected]
-            paths = some.image_paths or ("",) * len(some)
-            for i, (name, path) in enumerate(zip(some.ids, paths, strict=True)):
-                values = [float(getattr(many, figure)[i]) for figure in FIGURES]
-                cells = ["" if np.isnan(value) else f"{value:.4f}" for value in values]
-                figures.append([plain_cell(name), plain_cell(path), *cells, rejected.get(name, "kept")])
             if table is not None and sure:
                 chosen = some.take(sure)
                 table.write_table(prediction_rows(chosen.ids, chosen.image_paths or ("",) * len(sure), many.at(sure)))
@@ -195,12 +190,25 @@ def write_predictions(
             kept += [start + i for i in sure]
             predictions.append(many if len(sure) == len(some) else many.at(sure))
             start += len(some)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(figures)
-    write_text(folder / "figures.csv", text.getvalue())
+    write_figures(instances, lifted, rejected, folder / "figures.csv")
     if sheet:
         write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in sheet]))
     return instances.take(kept), predictions
+
+
+def write_figures(
+    instances: KeypointBatch, lifted: Sequence[Prediction], rejected: Mapping[str, str], path: Path
+) -> None:
+    """Write what is known of each instance as a csv, and whether it is kept or why not."""
+    columns = [np.concatenate([np.zeros(0), *(getattr(many, figure) for many in lifted)]) for figure in FIGURES]
+    paths = instances.image_paths or ("",) * len(instances)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["instance", "image", *FIGURES, "result"])
+    for name, image, *values in zip(instances.ids, paths, *columns, strict=True):
+        cells = ["" if np.isnan(value) else f"{value:.4f}" for value in values]
+        rows.writerow([plain_cell(name), plain_cell(image), *cells, rejected.get(name, "kept")])
+    write_text(path, text.getvalue())
 
 
 def plain_cell(text: str) -> str:
