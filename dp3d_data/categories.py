@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import UsageError, did_you_mean
 
 SCORE = 0.5  # detections below are not looked at, unless the user asks for them
 
@@ -81,6 +80,5 @@ def category(name: str) -> Category:
     """
     if name in CATEGORIES:
         return CATEGORIES[name]
-    near = difflib.get_close_matches(name, [*CATEGORIES, *GROUPS], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else None
+    hint = did_you_mean(name, [*CATEGORIES, *GROUPS])
     raise UsageError(f"unknown category {name!r}", expected="one of " + ", ".join(CATEGORIES), hint=hint)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -207,6 +208,12 @@ class DiskFull(Dp3dError, OSError):
 
     exit_code = 18
     hint = "make room, then run the same command again: it goes on where it stopped"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """The question for a name that is like a known one; None where none is."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else None
 
 
 def own_error(error: Exception) -> Dp3dError | None:

@@ -12,6 +12,8 @@ import secrets
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -31,8 +33,8 @@ Route = Callable[[Mapping[str, Any]], Any]
 HTML = "text/html; charset=utf-8"
 
 
-class LocalPage(ThreadingHTTPServer):
-    """A running server of one page.
+def local_page(gets: Mapping[str, Route], posts: Mapping[str, Route], port: int = 0) -> tuple[ThreadingHTTPServer, str]:
+    """The server of one page, and the page's address.
 
     Args:
         gets, posts: address below the secret ("" is the page) -> what it does.
@@ -41,50 +43,47 @@ class LocalPage(ThreadingHTTPServer):
     Raises:
         PathUnusable: the port is taken.
     """
+    secret = secrets.token_urlsafe(16)
+    try:
+        server = ThreadingHTTPServer((ADDRESS, port), partial(_Handler, gets, posts, secret))
+    except (OSError, OverflowError) as error:
+        what, hint = "nobody can listen on this port", "choose another: --port 0 takes any that is free"
+        raise PathUnusable(what, got=error, path=f"{ADDRESS}:{port}", hint=hint) from None
+    return server, f"http://{ADDRESS}:{server.server_address[1]}/{secret}/"
 
-    daemon_threads = True
 
-    def __init__(self, gets: Mapping[str, Route], posts: Mapping[str, Route], port: int = 0) -> None:
-        self.gets, self.posts, self.secret = gets, posts, secrets.token_urlsafe(16)
-        try:
-            super().__init__((ADDRESS, port), _Handler)
-        except (OSError, OverflowError) as error:
-            what, hint = "nobody can listen on this port", "choose another: --port 0 takes any that is free"
-            raise PathUnusable(what, got=error, path=f"{ADDRESS}:{port}", hint=hint) from None
-
-    @property
-    def address(self) -> str:
-        return f"http://{ADDRESS}:{self.server_address[1]}/{self.secret}/"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that no longer wants its picture is no error."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-    def serve(self, browser: bool) -> None:
-        """Answer until the process is interrupted."""
-        # where there is a screen: a browser in the terminal would hold it
-        screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        if browser and (sys.platform in ("darwin", "win32") or screen):
-            webbrowser.open(self.address)
-        try:
-            self.serve_forever()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            self.server_close()
+def serve(server: ThreadingHTTPServer, address: str, browser: bool) -> None:
+    """Answer until the process is interrupted."""
+    # where there is a screen: a browser in the terminal would hold it
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if browser and (sys.platform in ("darwin", "win32") or screen):
+        webbrowser.open(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: LocalPage
     protocol_version = "HTTP/1.1"
     timeout = 60
 
+    def __init__(self, gets: Mapping[str, Route], posts: Mapping[str, Route], secret: str, *connection: Any) -> None:
+        self.gets, self.posts, self.secret = gets, posts, secret
+        super().__init__(*connection)
+
+    def handle(self) -> None:
+        """A browser that no longer wants its picture is no error."""
+        with suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
-        self._answer(self.server.gets, lambda: dict(parse_qsl(urlsplit(self.path).query)))
+        self._answer(self.gets, lambda: dict(parse_qsl(urlsplit(self.path).query)))
 
     def do_POST(self) -> None:
-        self._answer(self.server.posts, self._posted)
+        self._answer(self.posts, self._posted)
 
     def _posted(self) -> Mapping[str, Any]:
         length = int(self.headers.get("Content-Length") or 0)
@@ -99,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, routes: Mapping[str, Route], words: Callable[[], Mapping[str, Any]]) -> None:
         secret, slash, rest = unquote(urlsplit(self.path).path).removeprefix("/").partition("/")
         route = routes.get(rest) if slash else None
-        known = secrets.compare_digest(secret.encode(), self.server.secret.encode())
+        known = secrets.compare_digest(secret.encode(), self.secret.encode())
         if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in NAMES or not known or route is None:
             self.close_connection = True
             self._send(404, (b"not found", "text/plain", False))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dp3d_data.plugins import load
-from dp3d_model.bodies.shape import BasisBody, Body, LinearBody, PartMotions, PartsBody, RigidBody, Shape
+from dp3d_model.bodies.shape import BasisBody, Body, LinearBody, PartsBody, Shape
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import Surface
 
-__all__ = ["BODIES", "Body", "PartMotions", "Shape", "make_body"]
+__all__ = ["BODIES", "Body", "Shape", "make_body"]
 
-BODIES: dict[str, type[Body]] = {"parts": PartsBody, "linear": LinearBody, "basis": BasisBody, "rigid": RigidBody}
+BODIES: dict[str, type[Body]] = {"parts": PartsBody, "linear": LinearBody, "basis": BasisBody, "rigid": Body}
 
 
 def make_body(surface: Surface, config: TrainConfig) -> Body:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,44 +15,8 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import rotation_from, rotation_size
 from dp3d_model.geometry.surface import Surface, spread_seeds
 
-
-class Blendshapes(nn.Module):
-    """The template plus sum_b beta_b phi D_b, D_b [J, 3] learned, applied before posing.
-
-    Args:
-        functions: J of the basis.
-        count: number of shapes (supplement: 5 for dogs, none for people).
-        spread: standard deviation of the first D; not 0, or neither beta nor D would ever learn.
-    """
-
-    def __init__(self, functions: int, count: int, spread: float = 0.02) -> None:
-        super().__init__()
-        self.directions = nn.Parameter(spread * torch.randn(count, functions, 3))
-
-    def forward(
-        self, vertices: Float[Tensor, "k 3"], functions: Float[Tensor, "k j"], coefficients: Float[Tensor, "n b"]
-    ) -> Float[Tensor, "n k 3"]:
-        """The shaped template of each instance, template units. In memory the vertices come first."""
-        b, j, _ = self.directions.shape
-        fields = torch.einsum("nb,bjc->jnc", coefficients, self.directions).reshape(j, -1)
-        shaped = (functions @ fields).reshape(len(vertices), len(coefficients), 3) + vertices[:, None]
-        return shaped.transpose(0, 1)
-
-
-@dataclass(frozen=True)
-class PartMotions:
-    """What moved the template where soft parts did.
-
-    Attributes:
-        rotations, translations: [N, M, 3, 3], [N, M, 3] template units, about the parts' pivots.
-        coefficients: [N, B] of the blendshapes.
-        weights: [all vertices, M] soft parts.
-    """
-
-    rotations: Float[Tensor, "n m 3 3"]
-    translations: Float[Tensor, "n m 3"]
-    coefficients: Float[Tensor, "n b"]
-    weights: Float[Tensor, "all m"]
+# Standard deviation of the blendshapes that training starts from; not 0, or neither beta nor D would ever learn.
+SPREAD = 0.02
 
 
 @dataclass(frozen=True)
@@ -64,41 +27,56 @@ class Shape:
         posed: [N, K, 3].
         rest: [N, K, 3] the shape whose proportions it has, before posing.
         motions: [N, K, 3, 4] the affine motion of each vertex from rest to posed.
-        parts: what the body's soft parts did; None where it has none.
+        part_rotations, part_translations: [N, M, 3, 3], [N, M, 3] template units: what soft parts did, x goes to R x +
+            t; M is 0 where the body has none.
+        part_weights: [all vertices, M] how much each vertex belongs to each part.
+        blendshapes: [N, B] coefficients; B is 0 where the body has none.
     """
 
     posed: Float[Tensor, "n k 3"]
     rest: Float[Tensor, "n k 3"]
     motions: Float[Tensor, "n k 3 4"]
-    parts: PartMotions | None = None
+    part_rotations: Float[Tensor, "n m 3 3"]
+    part_translations: Float[Tensor, "n m 3"]
+    part_weights: Float[Tensor, "all m"]
+    blendshapes: Float[Tensor, "n b"]
 
     def at(self, chosen: Int[Tensor, "v"]) -> Shape:
         """The same, of some vertices only."""
-        return Shape(self.posed[:, chosen], self.rest[:, chosen], self.motions[:, chosen], self.parts)
+        return replace(self, posed=self.posed[:, chosen], rest=self.rest[:, chosen], motions=self.motions[:, chosen])
 
 
 def displaced(rest: Float[Tensor, "k 3"], posed: Float[Tensor, "n k 3"]) -> Shape:
-    """The shape of a body that moves every vertex by a displacement of its own."""
-    still = rest.expand_as(posed)
+    """The shape of a body without parts that moves every vertex by a displacement of its own."""
+    still, (n, k, _) = rest.expand_as(posed), posed.shape
     identity = torch.eye(3).to(posed).expand(*posed.shape, 3)
-    return Shape(posed, still, torch.cat([identity, (posed - still)[..., None]], dim=-1))
+    motions = torch.cat([identity, (posed - still)[..., None]], dim=-1)
+    no_parts = posed.new_zeros(n, 0, 3, 3), posed.new_zeros(n, 0, 3), posed.new_zeros(k, 0)
+    return Shape(posed, still, motions, *no_parts, blendshapes=posed.new_zeros(n, 0))
 
 
-class Body(nn.Module, ABC):
+class Body(nn.Module):
     """What turns numbers into shapes: the one interface of every model.
+
+    By itself it is the template as it is, and needs no number: the baseline that every model must beat (ours).
 
     Attributes:
         size: how many numbers it needs for an instance. Zeros give the state that training starts from.
     """
 
-    size: int
+    size: int = 0
     vertices: torch.Tensor
     functions: torch.Tensor
     areas: torch.Tensor
 
-    @abstractmethod
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        Body.carry(self, surface)
+
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         """The shapes of N instances; with `chosen`, K of the answer counts these template vertices only."""
+        rest = self.vertices if chosen is None else self.vertices[chosen]
+        return displaced(rest, rest.expand(len(numbers), -1, -1))
 
     def carry(self, surface: Surface) -> None:
         """Deform this meshing of the template from now on.
@@ -111,20 +89,6 @@ class Body(nn.Module, ABC):
         self.register_buffer("areas", surface.vertex_areas, persistent=False)
 
 
-class RigidBody(Body):
-    """The template as it is; needs no number. The baseline that every model must beat (ours)."""
-
-    size = 0
-
-    def __init__(self, surface: Surface, config: TrainConfig) -> None:
-        super().__init__()
-        self.carry(surface)
-
-    def forward(self, numbers: Float[Tensor, "n 0"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
-        rest = self.vertices if chosen is None else self.vertices[chosen]
-        return displaced(rest, rest.expand(len(numbers), -1, -1))
-
-
 class LinearBody(Body):
     """No parts: the template plus a linear function of its Laplace-Beltrami functions, x_k + phi_k N, N [J, 3].
 
@@ -133,8 +97,7 @@ class LinearBody(Body):
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
-        super().__init__()
-        self.carry(surface)
+        super().__init__(surface, config)
         self.size = self.functions.shape[1] * 3
 
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
@@ -159,8 +122,7 @@ class BasisBody(Body):
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
-        super().__init__()
-        super().carry(surface)
+        super().__init__(surface, config)
         self.size = config.model.basis_shapes
         self.shapes = nn.Parameter(0.1 * torch.randn(self.size, *surface.vertices.shape) / self.size**0.5)
 
@@ -176,20 +138,14 @@ class BasisBody(Body):
         raise TemplateMismatch("a basis of shapes knows single vertices", got=got, expected=expected)
 
 
-class Parts(nn.Module):
-    """The assignment S = softmax(phi C) of vertices to M parts, C [J, M] learned.
+def first_parts(surface: Surface, count: int, sharpness: float) -> Float[Tensor, "j m"]:
+    """The C of S = softmax(phi C), the assignment of vertices to M parts, that training starts from.
 
-    Initialisation: M seeds by farthest point sampling, logits -sharpness * distance^2 to each, C by area-weighted least
-    squares. The supplement gives sharpness 32; what it multiplies is ours.
+    M seeds by farthest point sampling, logits -sharpness * distance^2 to each, C by area-weighted least squares. The
+    supplement gives sharpness 32; what it multiplies is ours.
     """
-
-    def __init__(self, surface: Surface, count: int, sharpness: float) -> None:
-        super().__init__()
-        logits = -sharpness * spread_seeds(surface, count)[1].square()
-        self.coefficients = nn.Parameter(fit_linear(surface.functions, logits, surface.vertex_areas))
-
-    def forward(self, functions: Float[Tensor, "k j"]) -> Float[Tensor, "k m"]:
-        return torch.softmax(functions @ self.coefficients, dim=1)
+    logits = -sharpness * spread_seeds(surface, count)[1].square()
+    return fit_linear(surface.functions, logits, surface.vertex_areas)
 
 
 def fit_linear(
@@ -229,6 +185,19 @@ def chain(motions: Float[Tensor, "n m 3 4"], parents: tuple[int, ...]) -> Float[
     return torch.stack([done[part] for part in range(len(parents))], dim=1)
 
 
+def shaped(
+    vertices: Float[Tensor, "k 3"],
+    functions: Float[Tensor, "k j"],
+    directions: Float[Tensor, "b j 3"],
+    coefficients: Float[Tensor, "n b"],
+) -> Float[Tensor, "n k 3"]:
+    """The template plus sum_b beta_b phi D_b, template units. In memory the vertices come first."""
+    b, j, _ = directions.shape
+    fields = torch.einsum("nb,bjc->jnc", coefficients, directions).reshape(j, -1)
+    moved = (functions @ fields).reshape(len(vertices), len(coefficients), 3) + vertices[:, None]
+    return moved.transpose(0, 1)
+
+
 def blend(weights: Float[Tensor, "k m"], motions: Float[Tensor, "n m 3 4"]) -> Float[Tensor, "n k 3 4"]:
     """The affine motion of each vertex, sum_m s_km [R_m | t_m]. In memory the vertices come first."""
     n, m = motions.shape[:2]
@@ -243,22 +212,27 @@ def pose(motions: Float[Tensor, "n k 3 4"], vertices: Float[Tensor, "n k 3"]) ->
 
 
 class PartsBody(Body):
-    """Soft parts S = softmax(phi C) and blendshapes phi D, posed by one rigid motion for each part.
+    """Soft parts S = softmax(phi C) of a template with blendshapes, posed by one rigid motion for each part.
 
     A part turns about the origin (supplement), about its own centre, or, in a tree of parts, about the joint to its
     parent and along with it (both ours). The tree is the spanning tree of the parts that touch most when training
     begins; joints follow the learned parts.
+
+    Attributes:
+        parts: "coefficients" C [J, M], learned.
+        blendshapes: "directions" D [B, J, 3], learned (supplement: 5 for dogs, none for people).
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
-        super().__init__()
-        self.carry(surface)
-        self.size = (rotation_size(config.model.rotations) + 3) * config.model.parts + config.model.blendshapes
-        self.parts = Parts(surface, config.model.parts, config.model.sharpness)
-        self.blendshapes = Blendshapes(surface.functions.shape[1], config.model.blendshapes)
-        self.num_parts, self.pivot, self.form = config.model.parts, config.model.pivot, config.model.rotations
+        super().__init__(surface, config)
+        own = config.model
+        self.size = (rotation_size(own.rotations) + 3) * own.parts + own.blendshapes
+        self.parts = nn.ParameterDict({"coefficients": first_parts(surface, own.parts, own.sharpness)})
+        directions = SPREAD * torch.randn(own.blendshapes, surface.functions.shape[1], 3)
+        self.blendshapes = nn.ParameterDict({"directions": directions})
+        self.num_parts, self.pivot, self.form = own.parts, own.pivot, own.rotations
         with torch.no_grad():
-            self.parents = part_tree(self.parts(self.functions), self.areas) if self.pivot == "joint" else ()
+            self.parents = part_tree(self.part_weights(), self.areas) if self.pivot == "joint" else ()
 
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         """The bodies that the numbers make; of `chosen` template vertices only."""
@@ -266,14 +240,17 @@ class PartsBody(Body):
         rotations = rotation_from(numbers[:, :turns].reshape(n, m, -1), self.form)
         translations = numbers[:, turns : turns + 3 * m].reshape(n, m, 3)
         coefficients = numbers[:, turns + 3 * m : self.size]
-        weights = self.parts(self.functions)
+        weights = self.part_weights()
         own = motions_about(rotations, translations, self.pivots(weights))
         moved = chain(own, self.parents) if self.parents else own
         pick = slice(None) if chosen is None else chosen
-        rest = self.blendshapes(self.vertices[pick], self.functions[pick], coefficients)
+        rest = shaped(self.vertices[pick], self.functions[pick], self.blendshapes["directions"], coefficients)
         motions = blend(weights[pick], moved)
-        parts = PartMotions(moved[..., :3], moved[..., 3], coefficients, weights)
-        return Shape(pose(motions, rest), rest, motions, parts)
+        return Shape(pose(motions, rest), rest, motions, moved[..., :3], moved[..., 3], weights, coefficients)
+
+    def part_weights(self) -> Float[Tensor, "k m"]:
+        """How much each vertex belongs to each part."""
+        return torch.softmax(self.functions @ self.parts["coefficients"], dim=1)
 
     def pivots(self, weights: Float[Tensor, "k m"]) -> Float[Tensor, "m 3"]:
         """The point that each part turns about, in the template."""

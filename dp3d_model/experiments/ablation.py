@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dp3d_data.config import changed, flat, from_words, plain
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import UsageError, did_you_mean
 from dp3d_data.files import write_figure
 from dp3d_data.geometry.renderer import VALUES, colour_by_value, render
 from dp3d_data.records import present
@@ -29,53 +28,36 @@ from dp3d_model.experiments.study import Runs, write_result
 from dp3d_model.geometry.perspective import align_translation
 from dp3d_model.networks.lifter import Lifter
 
+# What a reader sees, and the settings; its key names its folder.
+Row = tuple[str, TrainConfig]
+# Title, settings without something and with it.
+Switch = tuple[str, dict[str, Any], dict[str, Any]]
 
-@dataclass(frozen=True)
-class Row:
-    """One model of the table.
-
-    Attributes:
-        key: its folder.
-        title: what a reader sees.
-        config: its settings.
-    """
-
-    key: str
-    title: str
-    config: TrainConfig
-
-
-def switched(base: TrainConfig, key: str, title: str, off: dict[str, Any], on: dict[str, Any]) -> Row:
-    """The base without something that it has, or with what it has not."""
-    word, changes = ("with", on) if changed(base, off) == base else ("without", off)
-    return Row(key, f"{word} {title}", changed(base, changes))
-
-
-# The supplement's rows (Figures 4-6), and below those of what is ours: key, title, settings without it and with it.
-LOSSES: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
-    ("canonicalisation", "canonicalisation", {"loss.canonical": 0.0}, {"loss.canonical": 0.1}),
-    ("arap", "ARAP", {"loss.arap": 0.0}, {"loss.arap": 1.0}),
-    ("entropy", "entropy", {"loss.entropy": 0.0}, {"loss.entropy": 0.001}),
-)
-OURS: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
-    ("cycle", "lift-project-lift cycle", {"loss.cycle": 0.0}, {"loss.cycle": 1.0}),
-    ("back-face", "back-face penalty", {"loss.back_face": 0.0}, {"loss.back_face": 1.0}),
-    ("silhouette", "silhouette loss", {"loss.silhouette": 0.0}, {"loss.silhouette": 0.5}),
-    ("noise", "predicted noise", {"model.noise": "off"}, {"model.noise": "clipped"}),
-    ("residual", "residual input", {"model.network_input": "keypoints"}, {"model.network_input": "residual"}),
-    ("camera", "closed-form camera", {"model.camera": "learned"}, {"model.camera": "closed-form"}),
-    ("camera-steps", "camera steps", {"model.camera_steps": 0}, {"model.camera_steps": 3}),
-    ("passes", "a second pass", {"model.passes": 1}, {"model.passes": 2}),
-    ("tree", "a tree of parts", {"model.pivot": "part"}, {"model.pivot": "joint"}),
-    ("blendshapes", "blendshapes", {"model.blendshapes": 0}, {"model.blendshapes": 5}),
-    ("shape", "a price on blendshapes", {"loss.shape": 0.0}, {"loss.shape": 0.001}),
-    ("layer-norm", "layer normalisation", {"model.norm": "batch"}, {"model.norm": "layer"}),
-    ("keypoint-dropout", "keypoint dropout", {"data.keypoint_dropout": 0.0}, {"data.keypoint_dropout": 0.8}),
-    ("keypoint-jitter", "keypoint jitter", {"data.keypoint_jitter": 0.0}, {"data.keypoint_jitter": 0.02}),
-    ("mirroring", "mirrored instances in training", {"data.mirror": False}, {"data.mirror": True}),
-    ("rotation", "rotated instances in training", {"data.rotation": 0.0}, {"data.rotation": 180.0}),
-    ("refine", "test-time optimisation", {"refine.steps": 0}, {"refine.steps": 60}),
-)
+# The supplement's rows (Figures 4-6), and below those of what is ours.
+LOSSES: dict[str, Switch] = {
+    "canonicalisation": ("canonicalisation", {"loss.canonical": 0.0}, {"loss.canonical": 0.1}),
+    "arap": ("ARAP", {"loss.arap": 0.0}, {"loss.arap": 1.0}),
+    "entropy": ("entropy", {"loss.entropy": 0.0}, {"loss.entropy": 0.001}),
+}
+OURS: dict[str, Switch] = {
+    "cycle": ("lift-project-lift cycle", {"loss.cycle": 0.0}, {"loss.cycle": 1.0}),
+    "back-face": ("back-face penalty", {"loss.back_face": 0.0}, {"loss.back_face": 1.0}),
+    "silhouette": ("silhouette loss", {"loss.silhouette": 0.0}, {"loss.silhouette": 0.5}),
+    "noise": ("predicted noise", {"model.noise": "off"}, {"model.noise": "clipped"}),
+    "residual": ("residual input", {"model.network_input": "keypoints"}, {"model.network_input": "residual"}),
+    "camera": ("closed-form camera", {"model.camera": "learned"}, {"model.camera": "closed-form"}),
+    "camera-steps": ("camera steps", {"model.camera_steps": 0}, {"model.camera_steps": 3}),
+    "passes": ("a second pass", {"model.passes": 1}, {"model.passes": 2}),
+    "tree": ("a tree of parts", {"model.pivot": "part"}, {"model.pivot": "joint"}),
+    "blendshapes": ("blendshapes", {"model.blendshapes": 0}, {"model.blendshapes": 5}),
+    "shape": ("a price on blendshapes", {"loss.shape": 0.0}, {"loss.shape": 0.001}),
+    "layer-norm": ("layer normalisation", {"model.norm": "batch"}, {"model.norm": "layer"}),
+    "keypoint-dropout": ("keypoint dropout", {"data.keypoint_dropout": 0.0}, {"data.keypoint_dropout": 0.8}),
+    "keypoint-jitter": ("keypoint jitter", {"data.keypoint_jitter": 0.0}, {"data.keypoint_jitter": 0.02}),
+    "mirroring": ("mirrored instances in training", {"data.mirror": False}, {"data.mirror": True}),
+    "rotation": ("rotated instances in training", {"data.rotation": 0.0}, {"data.rotation": 180.0}),
+    "refine": ("test-time optimisation", {"refine.steps": 0}, {"refine.steps": 60}),
+}
 # preset, title; networks of another method train for the base's time.
 OTHERS = {
     "c3dpo": "C3DPO",
@@ -83,22 +65,21 @@ OTHERS = {
     "fit": "fit of each instance, no learning",
     "rigid": "rigid template",
 }
+SETS = {"supplement": ("full", *LOSSES, "linear", *OTHERS), "ours": ("full", *OURS)}
 
 
 def rows_of(base: TrainConfig) -> dict[str, Row]:
     """Every row, by key: "full" is the base itself."""
-    rows = [Row("full", "full", base)]
-    rows += [switched(base, *switch) for switch in LOSSES]
-    rows.append(Row("linear", "linear model, no parts", changed(base, preset_values("linear"))))
-    rows += [Row(name, title, other_method(name, base)) for name, title in OTHERS.items()]
-    rows += [switched(base, *switch) for switch in OURS]
-    return {row.key: row for row in rows}
+    rows = {"full": ("full", base)} | {key: switched(base, *switch) for key, switch in LOSSES.items()}
+    rows["linear"] = ("linear model, no parts", changed(base, preset_values("linear")))
+    rows |= {name: (title, other_method(name, base)) for name, title in OTHERS.items()}
+    return rows | {key: switched(base, *switch) for key, switch in OURS.items()}
 
 
-SETS = {
-    "supplement": ("full", *(key for key, *_ in LOSSES), "linear", *OTHERS),
-    "ours": ("full", *(key for key, *_ in OURS)),
-}
+def switched(base: TrainConfig, title: str, off: dict[str, Any], on: dict[str, Any]) -> Row:
+    """The base without something that it has, or with what it has not."""
+    word, changes = ("with", on) if changed(base, off) == base else ("without", off)
+    return f"{word} {title}", changed(base, changes)
 
 
 def other_method(name: str, base: TrainConfig) -> TrainConfig:
@@ -107,8 +88,8 @@ def other_method(name: str, base: TrainConfig) -> TrainConfig:
     return replace(preset(name, kept), run=base.run)
 
 
-def chosen_rows(base: TrainConfig, keys: Sequence[str], added: Sequence[str]) -> list[Row]:
-    """The rows to run, the base always first; without keys all of them.
+def chosen_rows(base: TrainConfig, keys: Sequence[str], added: Sequence[str]) -> dict[str, Row]:
+    """The rows to run by key, the base always first; without keys all of them.
 
     Args:
         keys: of rows or of SETS.
@@ -122,36 +103,29 @@ def chosen_rows(base: TrainConfig, keys: Sequence[str], added: Sequence[str]) ->
     wanted = [row for key in keys for row in SETS.get(key, (key,))] or list(rows)
     for key in wanted:
         if key not in rows:
-            near = difflib.get_close_matches(key, [*rows, *SETS], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else None
-            raise UsageError(f"no row {key!r}", expected="some of " + ", ".join([*SETS, *rows]), hint=hint)
+            known = [*SETS, *rows]
+            raise UsageError(f"no row {key!r}", expected="some of " + ", ".join(known), hint=did_you_mean(key, known))
     found = {"full": rows["full"]} | {key: rows[key] for key in wanted}
     for text in added:
-        row = added_row(base, text)
-        if row.key in rows or row.key in found:
-            raise UsageError(f"there is a row {row.key!r} already", got=text, hint="give it another name")
-        found[row.key] = row
-    return list(found.values())
+        key, row = added_row(base, text)
+        if key in rows or key in found:
+            raise UsageError(f"there is a row {key!r} already", got=text, hint="give it another name")
+        found[key] = row
+    return found
 
 
-def added_row(base: TrainConfig, text: str) -> Row:
-    """A row given in words: "NAME:setting=value,setting=value"."""
+def added_row(base: TrainConfig, text: str) -> tuple[str, Row]:
+    """The key of a row given in words, "NAME:setting=value,setting=value", and the row."""
     name, colon, pairs = text.partition(":")
     if not (name.strip() and colon and pairs.strip()):
         hint = '--add "wide:model.width=2048,model.blocks=4"'
         raise UsageError("not a row", got=text, expected="NAME:setting=value,setting=value", hint=hint)
     key = "-".join(name.strip().lower().split())
-    return Row(key, name.strip(), changed(base, from_words(TrainConfig, pairs.split(","))))
+    return key, (name.strip(), changed(base, from_words(TrainConfig, pairs.split(","))))
 
 
 def run_ablation(
-    rows: Sequence[Row],
-    test: KeypointBatch,
-    test_identity: str,
-    runs: Runs,
-    say: Callable[[str], None],
-    minutes: float = 0.0,
-    drawn: int = 5,
+    rows: Mapping[str, Row], runs: Runs, say: Callable[[str], None], minutes: float = 0.0, drawn: int = 5
 ) -> dict[str, Any]:
     """Train and measure row by row; ablation.json, .md, .png and the examples are written anew after each.
 
@@ -159,10 +133,10 @@ def run_ablation(
 
     Args:
         rows: the base first.
-        test: instances with truth; test_identity, a fingerprint of them.
         minutes: of training that the base may take; its steps follow from it. 0: its steps are as they are.
         drawn: instances that are drawn.
     """
+    test, (_, base) = runs.test, next(iter(rows.values()))
     result: dict[str, Any] = {
         "instances": len(test),
         "trained_on": sum(runs.source.sizes),
@@ -171,39 +145,34 @@ def run_ablation(
         "millimetres_per_unit": runs.surface.millimetres,
         "rows": {},
     }
-    base = rows[0].config
     some = examples(test, drawn, score_rigid(runs.surface, test).given["mpjpe"])
     shapes = {"truth": align_translation(present(some.true_vertices), some.visible)}
-    for row in with_steps(rows, runs, minutes):
-        lifter, means = runs.measured(
-            row.key, row.config, lambda lifter: score_model(lifter, test).means(), test_identity
-        )
-        told = {"title": row.title, "steps": row.config.optim.steps, "changes": changes(base, row.config)}
-        result["rows"][row.key] = told | means
-        shapes[row.title] = lifted_as_measured(lifter, some)
+    for key, title, config in with_steps(rows, runs, minutes):
+        lifter, means = runs.measured(key, config, lambda lifter: score_model(lifter, test).means())
+        told = {"title": title, "steps": config.optim.steps, "changes": changes(base, config)}
+        result["rows"][key] = told | means
+        shapes[title] = lifted_as_measured(lifter, some)
         write_result(runs.folder / "ablation", result, markdown(result))
         draw_rows(result, runs.folder / "ablation.png")
         draw_examples(shapes, runs.surface.faces.numpy(), runs.folder / "ablation-examples.png")
         figures = (f"{TITLES[m]} {means['given'][m]:.4f}" for m in ("mpjpe", "pa_mpjpe", "stress"))
-        say(f"{row.title}: {' · '.join(figures)}")
+        say(f"{title}: {' · '.join(figures)}")
     return result
 
 
-def with_steps(rows: Sequence[Row], runs: Runs, minutes: float = 0.0) -> Iterator[Row]:
-    """The rows with their steps: the base's for its variants; for other methods as many as take the same time."""
-    base = rows[0].config
+def with_steps(rows: Mapping[str, Row], runs: Runs, minutes: float = 0.0) -> Iterator[tuple[str, str, TrainConfig]]:
+    """Key, title and settings of the rows with their steps: the base's for its variants; for other methods as many as
+    take the same time."""
+    base = next(iter(rows.values()))[1]
     if minutes:
         base = changed(base, {"optim.epochs": 0, "optim.steps": max(1, round(60.0 * minutes / runs.pace(base)))})
     batches = sum(runs.source.sizes) // base.optim.batch
     steps = base.optim.steps or base.optim.epochs * max(batches, 1)
-    for row in rows:
-        if not row.config.model.network:
-            yield row
-        elif row.key in OTHERS:
-            own = round(steps * runs.pace(base) / runs.pace(row.config))
-            yield replace(row, config=changed(row.config, {"optim.epochs": 0, "optim.steps": max(1, own)}))
-        else:
-            yield replace(row, config=changed(row.config, {"optim.epochs": 0, "optim.steps": steps}))
+    for key, (title, config) in rows.items():
+        if config.model.network:
+            own = max(1, round(steps * runs.pace(base) / runs.pace(config))) if key in OTHERS else steps
+            config = changed(config, {"optim.epochs": 0, "optim.steps": own})
+        yield key, title, config
 
 
 def changes(base: TrainConfig, config: TrainConfig) -> dict[str, Any]:

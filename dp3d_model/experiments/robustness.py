@@ -128,8 +128,6 @@ class CorruptedSource:
 # noise as a share of the box, share hidden -> most times the clean MPJPE
 BARS = {(0.02, 0.5): 1.15, (0.02, 0.8): 1.4}
 
-Say = Callable[[str], None]
-
 
 def levels(noise: Sequence[float], hidden: Sequence[float], seed: int = 0) -> list[Corruption]:
     """Every combination of shares of the box and shares of the visible keypoints."""
@@ -174,41 +172,41 @@ def _measured(lifter: Lifter, test: KeypointBatch, cell: Corruption, lower: np.n
 
 
 def train_noise(
-    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, cells: Sequence[Corruption], say: Say
+    config: TrainConfig, runs: Runs, cells: Sequence[Corruption], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Figure 1, keypoints corrupted when learning: a model is trained in every cell and measured on clean keypoints."""
     lower = lower_half(runs.surface.vertices.numpy(), UP)
     rows = []
     for cell in cells:
         name = f"noise-{100 * cell.noise:g}-hidden-{100 * cell.hidden:g}"
-        means = _trained_and_measured(config, runs, name, cell, lower, test, identity)
+        means = _trained_and_measured(config, runs, name, cell, lower)
         rows.append({"noise": cell.noise, "hidden": cell.hidden} | {metric: means[metric] for metric in SHOWN})
         say(f"learnt with noise {cell.noise:.1%}, {cell.hidden:.0%} hidden: MPJPE {means['mpjpe']:.4f}")
-    return _figure(len(test), cells, {"trained on it": rows})
+    return _figure(len(runs.test), cells, {"trained on it": rows})
 
 
 def lose_lower_halves(
-    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, rates: Sequence[float], up: str, say: Say
+    config: TrainConfig, runs: Runs, rates: Sequence[float], up: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Figure 2: the lower half hidden in a growing share of the training instances; a training at every rate."""
     lower = lower_half(runs.surface.vertices.numpy(), "xyz".index(up))
     rows = []
     for rate in rates:
         cell = Corruption(removed=rate, seed=config.run.seed)
-        means = _trained_and_measured(config, runs, f"lower-half-{100 * rate:g}", cell, lower, test, identity)
+        means = _trained_and_measured(config, runs, f"lower-half-{100 * rate:g}", cell, lower)
         rows.append({"rate": rate} | means)
         halves = f"upper half {means['upper']:.4f}, lower half {means['lower']:.4f}"
         say(f"lower half lost in {rate:.0%} of the instances: MPJPE {means['mpjpe']:.4f} · {halves}")
-    return {"instances": len(test), "up": up, "rows": rows}
+    return {"instances": len(runs.test), "up": up, "rows": rows}
 
 
 def _trained_and_measured(
-    config: TrainConfig, runs: Runs, name: str, cell: Corruption, lower: np.ndarray, test: KeypointBatch, identity: str
+    config: TrainConfig, runs: Runs, name: str, cell: Corruption, lower: np.ndarray
 ) -> dict[str, float]:
     def measure(lifter: Lifter) -> dict[str, float]:
-        return _halves(score_model(lifter, test), lifter.surface, lower)
+        return _halves(score_model(lifter, runs.test), lifter.surface, lower)
 
-    return runs.measured(name, config, measure, identity, CorruptedSource(runs.source, cell, lower))[1]
+    return runs.measured(name, config, measure, CorruptedSource(runs.source, cell, lower))[1]
 
 
 def _halves(scores: Scores, surface: Surface, lower: np.ndarray) -> dict[str, float]:

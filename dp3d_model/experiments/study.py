@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from dp3d_data.config import changed, file_digest, fingerprint_of, plain
 from dp3d_data.errors import InputMissing, ShardError, TemplateMismatch
@@ -42,6 +39,7 @@ class Runs:
     Attributes:
         surface: the template, with all functions of the shards' basis.
         source: the instances to learn from.
+        test: the instances with truth to measure on; test_identity, a fingerprint of them.
         folder: of the experiment.
         threads: that read ahead.
         overwrite: discard runs of other settings.
@@ -50,6 +48,8 @@ class Runs:
 
     surface: Surface
     source: Source
+    test: KeypointBatch
+    test_identity: str
     folder: Path
     threads: int = 1
     overwrite: bool = False
@@ -77,16 +77,11 @@ class Runs:
         return self.folder / "runs" / name
 
     def measured(
-        self,
-        name: str,
-        config: TrainConfig,
-        measure: Callable[[Lifter], Any],
-        test_identity: str,
-        source: Source | None = None,
+        self, name: str, config: TrainConfig, measure: Callable[[Lifter], Any], source: Source | None = None
     ) -> tuple[Lifter, Any]:
         """The model of a recipe, and what `measure` makes of it, which is kept beside it in scores.json."""
         lifter, folder = self.trained(name, config, source), self.run_folder(name)
-        fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), test_identity, MEASURE)
+        fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), self.test_identity, MEASURE)
         return lifter, kept(folder / "scores.json", fingerprint, lambda: measure(lifter))
 
     def pace(self, config: TrainConfig) -> float:
@@ -133,27 +128,11 @@ def write_result(path: Path, content: Any, text: str) -> None:
     write_text(path.with_name(f"{path.name}.md"), text)
 
 
-@contextmanager
-def reported() -> Iterator[tuple[Callable[[str], None], OnStep]]:
-    """Says lines that stay, and shows below them the progress of the run at work, while the block runs."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console, tasks = Console(highlight=False, soft_wrap=True), dict[str, TaskID]()
-    with Progress(*columns, console=console, transient=True) as bar:
-
-        def show(name: str, step: int, steps: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=steps)
-            for other, task in tasks.items():
-                bar.update(task, visible=other == name and step < steps)
-            bar.update(tasks[name], completed=step)
-
-        yield lambda line: console.print(f"  {line}", markup=False), show
-
-
 def open_runs(
     reader: ShardReader,
     split: str,
     other: ShardReader,
+    test: tuple[KeypointBatch, str],
     folder: Path,
     fields: tuple[str, ...] = (),
     **options: Any,
@@ -161,6 +140,7 @@ def open_runs(
     """The runs of an experiment that learns from shards and measures on others.
 
     Args:
+        test: of the others, as `open_test` gives it.
         fields: what training needs of an instance besides keypoints.
         options: see Runs.
 
@@ -175,7 +155,7 @@ def open_runs(
         got, expected = (f"{one.template.name} {one.template.content_hash}" for one in (other, reader))
         raise TemplateMismatch(what, got=got, expected=expected, path=other.folder)
     surface = surface_of(reader.template, reader.basis.functions, reader.basis.functions.shape[1])
-    return Runs(surface, ShardSource(reader, split, fields), folder, **options)
+    return Runs(surface, ShardSource(reader, split, fields), *test, folder, **options)
 
 
 def open_test(reader: ShardReader, split: str, count: int) -> tuple[KeypointBatch, str]:

@@ -1,6 +1,6 @@
 """Lifted bodies as meshes, rigs, tables and pictures."""
 
-from dp3d_model.export.gallery import Output, save_turntable, write_predictions
+from dp3d_model.export.gallery import save_turntable, write_predictions
 from dp3d_model.export.meshes import (
     Texture,
     export_mesh,
@@ -12,7 +12,6 @@ from dp3d_model.export.meshes import (
 )
 
 __all__ = [
-    "Output",
     "Texture",
     "export_mesh",
     "export_textured",

@@ -7,7 +7,6 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +123,8 @@ LONGEST_NAME = 150
 def part_weights(lifter: Lifter) -> np.ndarray:
     """How much each template vertex belongs to each learned part, [K, M]; one part where the body has none."""
     with torch.no_grad():
-        parts = lifter.body(lifter.functions.new_zeros(1, lifter.body.size)).parts
-    return np.ones((len(lifter.surface.vertices), 1)) if parts is None else parts.weights.cpu().numpy()
+        weights = lifter.body(lifter.functions.new_zeros(1, lifter.body.size)).part_weights.cpu().numpy()
+    return weights if weights.shape[1] else np.ones((len(weights), 1))
 
 
 def model_colours(lifter: Lifter) -> np.ndarray:
@@ -140,35 +139,25 @@ def draw_parts(lifter: Lifter, path: str | Path) -> Path:
     return write_picture(path, picture)
 
 
-@dataclass(frozen=True)
-class Output:
-    """What is written of each instance.
-
-    Attributes:
-        formats: glb, obj, ply (meshes), npz (all that is known), turn (an animated WebP), table (predictions.parquet).
-        pictures: a row of pictures of each, and lifted.png of the surest.
-        rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture.
-    """
-
-    formats: tuple[str, ...] = ("glb", "npz")
-    pictures: bool = True
-    rig: bool = False
-
-
 def write_predictions(
     lifter: Lifter,
     instances: KeypointBatch,
     lifted: Sequence[Prediction],
     rejected: Mapping[str, str],
     folder: str | Path,
-    output: Output = Output(),
+    *,
+    formats: Sequence[str] = ("glb", "npz"),
+    pictures: bool = True,
+    rig: bool = False,
     done: Callable[[int], None] = lambda _: None,
 ) -> tuple[KeypointBatch, list[Prediction]]:
-    """Write the files of each instance that is not rejected, named NNN-NAME; with pictures lifted.png of the surest;
-    figures.csv of all.
+    """Write the files of each instance that is not rejected, named NNN-NAME; figures.csv of all.
 
     Args:
         lifted: the predictions of all, some after the other; see `lift_to_keep`.
+        formats: glb, obj, ply (meshes), npz (all that is known), turn (an animated WebP), table (predictions.parquet).
+        pictures: a row of pictures of each, and lifted.png of the surest.
+        rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture.
         done: told of so many more finished instances.
 
     Returns:
@@ -178,26 +167,21 @@ def write_predictions(
         UsageError: a rig of a body without parts.
     """
     folder, start = Path(folder), 0
-    figures, skin = [["instance", "image", *FIGURES, "result"]], (part_weights(lifter), model_colours(lifter))
-    files = output.pictures or bool(set(output.formats) - {"table"})
+    skin = part_weights(lifter), model_colours(lifter)
+    files = pictures or bool(set(formats) - {"table"})
     sheet: list[tuple[float, np.ndarray]] = []
     kept: list[int] = []
     predictions: list[Prediction] = []
-    with prediction_table(folder / "predictions.parquet") if "table" in output.formats else nullcontext() as table:
+    with prediction_table(folder / "predictions.parquet") if "table" in formats else nullcontext() as table:
         for many in lifted:
             some = instances.take(range(start, start + len(many.scale)))
             sure = [i for i, name in enumerate(some.ids) if name not in rejected]
-            paths = some.image_paths or ("",) * len(some)
-            for i, (name, path) in enumerate(zip(some.ids, paths, strict=True)):
-                values = [float(getattr(many, figure)[i]) for figure in FIGURES]
-                cells = ["" if np.isnan(value) else f"{value:.4f}" for value in values]
-                figures.append([plain_cell(name), plain_cell(path), *cells, rejected.get(name, "kept")])
             if table is not None and sure:
                 chosen = some.take(sure)
                 table.write_table(prediction_rows(chosen.ids, chosen.image_paths or ("",) * len(sure), many.at(sure)))
             for i in sure if files else ():
                 stem = folder / f"{start + i:03d}-{safe_name(some.ids[i])}"
-                picture = _write_instance(stem, many.at(i), some, i, lifter.surface, skin, output)
+                picture = _write_instance(stem, many.at(i), some, i, lifter.surface, skin, formats, pictures, rig)
                 if picture is not None:
                     sheet.append((float(np.nan_to_num(many.confidence[i])), picture))
                     sheet = sorted(sheet, key=lambda row: -row[0])[:SHEET_ROWS]
@@ -206,12 +190,25 @@ def write_predictions(
             kept += [start + i for i in sure]
             predictions.append(many if len(sure) == len(some) else many.at(sure))
             start += len(some)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(figures)
-    write_text(folder / "figures.csv", text.getvalue())
+    write_figures(instances, lifted, rejected, folder / "figures.csv")
     if sheet:
         write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in sheet]))
     return instances.take(kept), predictions
+
+
+def write_figures(
+    instances: KeypointBatch, lifted: Sequence[Prediction], rejected: Mapping[str, str], path: Path
+) -> None:
+    """Write what is known of each instance as a csv, and whether it is kept or why not."""
+    columns = [np.concatenate([np.zeros(0), *(getattr(many, figure) for many in lifted)]) for figure in FIGURES]
+    paths = instances.image_paths or ("",) * len(instances)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["instance", "image", *FIGURES, "result"])
+    for name, image, *values in zip(instances.ids, paths, *columns, strict=True):
+        cells = ["" if np.isnan(value) else f"{value:.4f}" for value in values]
+        rows.writerow([plain_cell(name), plain_cell(image), *cells, rejected.get(name, "kept")])
+    write_text(path, text.getvalue())
 
 
 def plain_cell(text: str) -> str:
@@ -226,7 +223,9 @@ def _write_instance(
     i: int,
     surface: Surface,
     skin: tuple[np.ndarray, np.ndarray],
-    output: Output,
+    formats: Sequence[str],
+    pictures: bool,
+    rig: bool,
 ) -> np.ndarray | None:
     """All files of instance i of some but the table; its picture where there is to be one.
 
@@ -237,11 +236,11 @@ def _write_instance(
     faces, (weights, colours) = surface.faces.numpy(), skin
     pixels = local_pixels(instances.image_paths[i]) if instances.image_paths else None
     texture = None if pixels is None else photograph_texture(pixels, prediction, instances, i, surface)
-    for kind in output.formats:
+    for kind in formats:
         path = stem.with_name(f"{stem.name}.{kind}")
         if kind == "npz":
             write_arrays(path, **prediction.arrays())
-        elif kind == "glb" and output.rig:
+        elif kind == "glb" and rig:
             write_rig(path, prediction, faces, weights, colours)
         elif kind == "glb" and texture is not None:
             export_textured(path, prediction.vertices, faces, texture)
@@ -250,7 +249,7 @@ def _write_instance(
         elif kind == "turn":
             shown = colours if texture is None else texture.sample
             save_turntable(path.with_suffix(".webp"), prediction.vertices, faces, shown)
-    if not output.pictures:
+    if not pictures:
         return None
     picture = draw_instance(prediction, instances, i, faces, colours, pixels, texture)
     write_picture(stem.with_name(f"{stem.name}.png"), picture)

@@ -40,13 +40,11 @@ class Texture:
         atlas: [S, S, 3] RGB.
         corners: [F, 3, 2] x, y of the triangles' corners in it, pixels.
         colours: [K, 3] RGB of the vertices.
-        seen: share of the vertices that the photograph shows.
     """
 
     atlas: UInt8[np.ndarray, "s s 3"]
     corners: Float[np.ndarray, "f 3 2"]
     colours: UInt8[np.ndarray, "k 3"]
-    seen: float
 
     def sample(self, face: Int[np.ndarray, "p"], weights: Float[np.ndarray, "p 3"]) -> UInt8[np.ndarray, "p 3"]:
         """The colours at barycentric places of triangles."""
@@ -88,7 +86,7 @@ def texture_of(
         texels[chosen] = pixels_at(picture, at)
     atlas = np.zeros((side, side, 3), dtype=np.uint8)
     atlas[y, x] = texels.clip(0, 255).astype(np.uint8)
-    return Texture(atlas, atlas_corners(len(faces)), colours.astype(np.uint8), float(shown.mean()))
+    return Texture(atlas, atlas_corners(len(faces)), colours.astype(np.uint8))
 
 
 def seen_vertices(

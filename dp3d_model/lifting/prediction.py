@@ -78,8 +78,8 @@ class Prediction:
         part_rotations, part_translations: [M, 3, 3], [M, 3] template units: x goes to R x + t; none where the body has
         no parts.
         blendshapes: [B] coefficients.
-        uncertainty: [K] the noise b_k that the model expects of each keypoint (see `NoiseHead`); NaN where it does not
-            tell.
+        uncertainty: [K] the noise b_k that the model expects of each keypoint, see `Lifter.predicted_noise`; NaN where
+            it does not tell.
         intrinsics: [4] fx, fy, cx, cy, image pixels; NaN where unknown or not used.
         position: [3] of the template's origin before the pinhole, template units; NaN as well then.
         reprojection, silhouette_iou, stretched, agreement, confidence: [] see `dp3d_model.evaluation.quality.FIGURES`;
@@ -215,7 +215,7 @@ def measured(
 
 
 def _prediction(lifter: Lifter, inputs: KeypointBatch, lifted: Lifted) -> Prediction:
-    shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(inputs)
+    shape, rotation, scale = lifted.shape, lifted.camera_from_template, lifted.scale(inputs)
     count = len(lifted.posed)
     shift = 0.0 if lifted.shift is None else present(inputs.camera).scale[:, None] * lifted.shift
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
@@ -233,9 +233,9 @@ def _prediction(lifter: Lifter, inputs: KeypointBatch, lifted: Lifted) -> Predic
         "camera_from_template": rotation,
         "scale": scale,
         "translation": present(inputs.centre) - visible_mean(flat, inputs.visible) + shift,
-        "part_rotations": parts.rotations if parts else flat.new_zeros(count, 0, 3, 3),
-        "part_translations": parts.translations if parts else flat.new_zeros(count, 0, 3),
-        "blendshapes": parts.coefficients if parts else flat.new_zeros(count, 0),
+        "part_rotations": shape.part_rotations,
+        "part_translations": shape.part_translations,
+        "blendshapes": shape.blendshapes,
         "uncertainty": spread,
         "intrinsics": intrinsics,
         "position": position,

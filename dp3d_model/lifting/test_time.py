@@ -20,7 +20,7 @@ from torch.nn.functional import grid_sample
 from dp3d_data.records import RunLength, present
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.config import TrainConfig
+from dp3d_model.config import RefineConfig
 from dp3d_model.geometry.surface import farthest_points
 from dp3d_model.losses.arap import OneRings, arap_loss
 from dp3d_model.losses.terms import pseudo_huber
@@ -135,86 +135,79 @@ def refined(
 
     The start is the mean of what the network says of random halves of the keypoints, which errs less than what it says
     of all. Without a network the start is the rigid template, and this is the per-instance fit, the second baseline.
-    Each instance moves alone: the others of its batch change nothing of it.
+    Each instance moves alone: the others of its batch change nothing of it. The body moves freely and along the prior's
+    directions, the camera freely, and so does the place in the image under parallel rays.
 
     Args:
         instances: the same in image pixels, with masks and weights where known; without them keypoints alone count.
         answers: see `answers_to_halves`; asked for here where they are not given.
     """
+    config, refine, size = lifter.config, lifter.config.refine, lifter.body.size
     with torch.no_grad():
-        if not lifter.config.refine.steps:
+        if not refine.steps:
             return lifter(inputs)
         start = (answers_to_halves(lifter, inputs) if answers is None else answers).mean(0)
-    free = _Free(lifter, start, inputs.pinhole is None)
-    _fit(lifter, inputs, evidence_of(instances, inputs), free)
-    with torch.no_grad():
-        found = free.lifted(lifter, inputs)
-        return found if found.shift is None else replace(found, shift=found.shift.detach())
+        place = (start[:, :size] - lifter.prior_mean) @ torch.linalg.pinv(lifter.prior_directions)
+    along = torch.zeros_like(place).requires_grad_()
+    moved = torch.zeros_like(start).requires_grad_()
+    shift = start.new_zeros(len(start), 2).requires_grad_() if inputs.pinhole is None else None
 
+    def answer() -> Lifted:
+        body = moved[:, :size] + along @ lifter.prior_directions
+        found = lifter.decode(start + torch.cat([body, moved[:, size:]], dim=1), inputs)
+        return found if shift is None else replace(found, shift=shift)
 
-class _Free:
-    """What moves: the body along the prior's directions, the camera, and the place in the image.
-
-    Args:
-        placed: whether the place in the image is free, which it is under parallel rays.
-    """
-
-    def __init__(self, lifter: Lifter, start: Float[Tensor, "n d"], placed: bool) -> None:
-        size, count = lifter.body.size, len(start)
-        self.start, self.directions = start, lifter.prior_directions
-        self.own = None
-        if len(self.directions):
-            self.own = (start[:, :size] - lifter.prior_mean) @ torch.linalg.pinv(self.directions)
-        self.along = start.new_zeros(count, len(self.directions)).requires_grad_()
-        self.body, self.camera = (start.new_zeros(count, own).requires_grad_() for own in (size, start.shape[1] - size))
-        self.shift = start.new_zeros(count, 2).requires_grad_() if placed else None
-
-    def groups(self, config: TrainConfig) -> list[dict]:
-        """Parameters and rates for Adam; in the prior's directions one is a standard deviation."""
-        rate = config.refine.learning_rate
-        others = [self.body, self.camera, *([] if self.shift is None else [self.shift])]
-        return [{"params": [self.along], "lr": rate * config.refine.stride}, {"params": others, "lr": rate}]
-
-    def lifted(self, lifter: Lifter, inputs: KeypointBatch) -> Lifted:
-        """The bodies and cameras as they are now."""
-        moved = self.body + self.along @ self.directions
-        found = lifter.decode(self.start + torch.cat([moved, self.camera], dim=1), inputs)
-        return found if self.shift is None else replace(found, shift=self.shift)
-
-    def cost(self, config: TrainConfig) -> Tensor:
-        """The sum over instances of the squared distances to the network's answer and to the prior's middle."""
-        total = config.refine.tie * (self.body.square().sum() + self.camera.square().sum())
-        if self.own is not None:
-            total = total + config.refine.stay * self.along.square().sum()
-            total = total + config.refine.prior * (self.own + self.along).square().mean(1).sum()
-        return total
-
-
-def _fit(
-    lifter: Lifter, inputs: KeypointBatch, evidence: tuple[Tensor | None, Silhouettes | None], free: _Free
-) -> None:
-    """Adam with rates that fall to 0 over the second half; rigidity on one-rings drawn anew each step, all the same."""
-    (weights, masks), config, rings = evidence, lifter.config, OneRings(lifter.surface).to(free.start.device)
-    outline = farthest_points(lifter.surface.vertices, OUTLINE) if masks is not None else None
-    optimiser = torch.optim.Adam(free.groups(config))
-    rates = [group["lr"] for group in optimiser.param_groups]
-    for step in range(config.refine.steps):
+    free = [moved, *([] if shift is None else [shift])]
+    rates = [refine.learning_rate * refine.stride, refine.learning_rate]
+    optimiser = torch.optim.Adam([{"params": [along], "lr": rates[0]}, {"params": free, "lr": rates[1]}])
+    evidence, rings = evidence_of(instances, inputs), OneRings(lifter.surface).to(start.device)
+    outline = farthest_points(lifter.surface.vertices, OUTLINE)
+    for step in range(refine.steps):
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / config.refine.steps))
+            group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / refine.steps))  # falls over the second half
         optimiser.zero_grad(set_to_none=True)
-        lifted = free.lifted(lifter, inputs)
-        projected = reproject(lifted, inputs)
-        loss = own_reprojection(projected, inputs, config.loss.epsilon, weights).sum() + free.cost(config)
-        if outline is not None and config.refine.silhouette:
-            outside = silhouette_cost(projected[:, outline], present(masks), config.loss.epsilon)
-            loss = loss + config.refine.silhouette * outside.sum()
-        if config.refine.arap:
+        lifted = answer()
+        loss = _evidence_cost(lifter, inputs, evidence, lifted, outline) + _moving_cost(refine, place, moved, along)
+        if refine.arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.
             centres = drawn_rings(len(lifter.surface.vertices), config.loss.drawn_rings, step)
             rigidity = arap_loss(rings, lifted.posed, lifted.shape.rest, config.loss.epsilon, centres=centres)
-            loss = loss + len(projected) * config.refine.arap * rigidity
+            loss = loss + len(start) * refine.arap * rigidity
         loss.backward()
         optimiser.step()
+    with torch.no_grad():
+        found = answer()
+        return found if found.shift is None else replace(found, shift=found.shift.detach())
+
+
+def _evidence_cost(
+    lifter: Lifter,
+    inputs: KeypointBatch,
+    evidence: tuple[Tensor | None, Silhouettes | None],
+    lifted: Lifted,
+    outline: Int[Tensor, "v"],
+) -> Float[Tensor, ""]:
+    """The sum over instances of how far they are from keypoints and mask; `outline`: vertices held to the mask."""
+    (weights, masks), config, projected = evidence, lifter.config, reproject(lifted, inputs)
+    cost = own_reprojection(projected, inputs, config.loss.epsilon, weights).sum()
+    if masks is None or not config.refine.silhouette:
+        return cost
+    return cost + config.refine.silhouette * silhouette_cost(projected[:, outline], masks, config.loss.epsilon).sum()
+
+
+def _moving_cost(
+    refine: RefineConfig, place: Float[Tensor, "n p"], moved: Float[Tensor, "n d"], along: Float[Tensor, "n p"]
+) -> Float[Tensor, ""]:
+    """The sum over instances of the squared distances to the network's answer and to the prior's middle.
+
+    Args:
+        place: of the start along the prior's directions, from its middle in standard deviations.
+        moved, along: what was added to the numbers, and along the directions.
+    """
+    cost = refine.tie * moved.square().sum()
+    if not place.shape[1]:
+        return cost
+    return cost + refine.stay * along.square().sum() + refine.prior * (place + along).square().mean(1).sum()
 
 
 def halves(inputs: KeypointBatch) -> Iterator[KeypointBatch]:

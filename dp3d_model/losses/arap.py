@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dp3d_data.records import present
 from dp3d_model.geometry.camera import fit_entries
 from dp3d_model.geometry.surface import Surface
 
@@ -81,12 +80,16 @@ class _Strain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, posed, rest, rings, rotations, middle, chosen, epsilon):
-        moved, still = _Vertices(posed, ctx.needs_input_grad[0]), _Vertices(rest, ctx.needs_input_grad[1])
+        shapes = [_rows(points) for points in (posed, rest)]
+        wanted = ctx.needs_input_grad[:2]
+        slopes = [torch.zeros_like(rows) if needed else None for rows, needed in zip(shapes, wanted, strict=True)]
         mass = len(posed) * rings.weights[middle].sum()
         total = posed.new_zeros(())
         for centres in _alike(rings, middle, len(posed)):
-            total += _strain_of(_chunk_of(rings, centres, chosen), moved, still, rotations, epsilon, mass)
-        ctx.save_for_backward(moved.gradient(), still.gradient())
+            total += _strain_of(_chunk_of(rings, centres, chosen), shapes, slopes, rotations, epsilon, mass)
+        pairs = zip(slopes, (posed, rest), strict=True)
+        gradients = (None if slope is None else slope.permute(2, 0, 1).reshape(own.shape) for slope, own in pairs)
+        ctx.save_for_backward(*gradients)
         return total / mass
 
     @staticmethod
@@ -95,34 +98,26 @@ class _Strain(torch.autograd.Function):
         return posed, rest, None, None, None, None, None
 
 
-class _Vertices:
-    """Vertices as [K, 3, N] (N is 1 where one shape serves all), and their gradient where it is asked for."""
+def _rows(points: Float[Tensor, "*n k 3"]) -> Float[Tensor, "k 3 n"]:
+    """Vertices first and instances last; N is 1 where one shape serves all."""
+    return points.reshape(-1, *points.shape[-2:]).permute(1, 2, 0).contiguous()
 
-    def __init__(self, points: Tensor, differentiate: bool) -> None:
-        self.flat = points.dim() == 2
-        self.rows = (points[None] if self.flat else points).permute(1, 2, 0).contiguous()
-        self.total = torch.zeros_like(self.rows) if differentiate else None
 
-    def edges(self, chunk: _Chunk) -> Float[Tensor, "v d 3 n"]:
-        """From the centre of each ring to its neighbours, divided by the edge's length at rest."""
-        tails, heads, _, lengths = chunk
-        ends = self.rows.index_select(0, heads.ravel()).unflatten(0, heads.shape)
-        return ends.sub_(self.rows[tails][:, None]).div_(lengths)
+def _edges(rows: Float[Tensor, "k 3 n"], chunk: _Chunk) -> Float[Tensor, "v d 3 n"]:
+    """From the centre of each ring to its neighbours, divided by the edge's length at rest."""
+    tails, heads, _, lengths = chunk
+    ends = rows.index_select(0, heads.ravel()).unflatten(0, heads.shape)
+    return ends.sub_(rows[tails][:, None]).div_(lengths)
 
-    def add(self, chunk: _Chunk, slope: Float[Tensor, "v d 3 n"]) -> None:
-        """Take up the gradient of these edges."""
-        tails, heads, _, lengths = chunk
-        if self.rows.shape[2] == 1:
-            slope = slope.sum(3, keepdim=True)
-        slope = slope / lengths
-        total = present(self.total)
-        total.index_add_(0, heads.ravel(), slope.flatten(0, 1))
-        total.index_add_(0, tails, slope.sum(1), alpha=-1.0)
 
-    def gradient(self) -> Tensor | None:
-        if self.total is None:
-            return None
-        return self.total[:, :, 0] if self.flat else self.total.permute(2, 0, 1)
+def _add_slope(total: Float[Tensor, "k 3 n"], chunk: _Chunk, slope: Float[Tensor, "v d 3 n"]) -> None:
+    """Add the gradient of edges to that of their vertices."""
+    tails, heads, _, lengths = chunk
+    if total.shape[2] == 1:
+        slope = slope.sum(3, keepdim=True)
+    slope = slope / lengths
+    total.index_add_(0, heads.ravel(), slope.flatten(0, 1))
+    total.index_add_(0, tails, slope.sum(1), alpha=-1.0)
 
 
 _Chunk = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -149,10 +144,19 @@ def _alike(rings: OneRings, middle: Tensor, instances: int) -> list[Tensor]:
 
 
 def _strain_of(
-    chunk: _Chunk, posed: _Vertices, rest: _Vertices, rotations: Tensor | None, epsilon: float, mass: Tensor
+    chunk: _Chunk,
+    shapes: list[Tensor],
+    slopes: list[Tensor | None],
+    rotations: Tensor | None,
+    epsilon: float,
+    mass: Tensor,
 ) -> Tensor:
-    """The weighted sum of h over the edges of a chunk; leaves the gradients divided by the mass with both shapes."""
-    (tails, _, weights, _), moved, still = chunk, posed.edges(chunk), rest.edges(chunk)
+    """The weighted sum of h over the edges of a chunk; its gradients, over the mass, are added to the slopes.
+
+    Args:
+        shapes: posed and at rest, see `_rows`; slopes are of the same, None where no gradient is asked for.
+    """
+    (tails, _, weights, _), (moved, still) = chunk, (_edges(rows, chunk) for rows in shapes)
     if rotations is None:
         rotation = _best_rotation(weights, moved, still)
     else:
@@ -162,10 +166,10 @@ def _strain_of(
     root = (moved * moved).sum(2, keepdim=True).mul_((REFERENCE_LENGTH / epsilon) ** 2).add_(1.0).sqrt_()
     value = (weights * (root - 1.0)).sum() * epsilon
     slope = moved.mul_(weights * (REFERENCE_LENGTH**2 / epsilon / mass) / root)
-    if posed.total is not None:
-        posed.add(chunk, slope)
-    if rest.total is not None:
-        rest.add(chunk, torch.einsum("abvn,vdan->vdbn", rotation, slope).neg_())
+    if slopes[0] is not None:
+        _add_slope(slopes[0], chunk, slope)
+    if slopes[1] is not None:
+        _add_slope(slopes[1], chunk, torch.einsum("abvn,vdan->vdbn", rotation, slope).neg_())
     return value
 
 

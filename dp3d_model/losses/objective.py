@@ -10,10 +10,11 @@ from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import nearest_rotation
-from dp3d_model.geometry.surface import Surface
+from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.losses import terms
 from dp3d_model.losses.arap import OneRings, arap_loss
-from dp3d_model.networks.lifter import Canonicaliser, Lifted, Lifter, reproject, rotated_copies
+from dp3d_model.networks.encoder import Mlp
+from dp3d_model.networks.lifter import Lifted, Lifter, reproject
 
 OUTLINE_POINTS = 384
 # Weight of the logarithm of the scale beside the distance to the true vertices.
@@ -21,7 +22,9 @@ SCALE_SHARE = 0.1
 
 
 class Objective(nn.Module):
-    """Phi with what is needed to train it: Psi and the one-rings.
+    """Phi with what is needed to train it: the one-rings, and Psi, an MLP from a rotated shape to the numbers of the
+    body that give it back unrotated. Psi reads `input_cells` well-spread vertices (ours; 0 reads all, as the supplement
+    does).
 
     The weighted sum of L_rep, L_canon, L_arap and L_entropy (supplement), and of our L_cycle, L_truth, L_back_face and
     L_silhouette (`LossConfig`); a weight of 0 skips the loss and its cost.
@@ -29,13 +32,20 @@ class Objective(nn.Module):
 
     vertices: torch.Tensor
     outline: torch.Tensor
+    seeds: torch.Tensor
     corners: torch.Tensor | None
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
         self.lifter = Lifter(surface, config)
-        self.canonicaliser = Canonicaliser(surface, config, self.lifter.body.size) if config.loss.canonical else None
+        self.canonicaliser: nn.ModuleDict | None = None
+        if config.loss.canonical:
+            own, every = config.model, len(surface.vertices)
+            seeds = farthest_points(surface.vertices, min(own.input_cells, every) or every)
+            self.register_buffer("seeds", seeds, persistent=False)
+            trunk = Mlp(3 * len(seeds), self.lifter.body.size, own.width, own.bottleneck, own.blocks, own.norm)
+            self.canonicaliser = nn.ModuleDict({"trunk": trunk})
         self.rings = OneRings(surface) if config.loss.arap else None
         corners = terms.faces_around(surface) if config.loss.back_face else None
         self.register_buffer("corners", corners, persistent=False)
@@ -80,11 +90,11 @@ class Objective(nn.Module):
             losses["cycle"] = terms.cycle_loss(self.lifter, views, chosen, weights.epsilon)
         if weights.truth and targets.true_vertices is not None:
             losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
-        parts = lifted.shape.parts
-        if weights.shape and parts is not None:
-            losses["shape"] = parts.coefficients.square().sum(1).mean()
-        if weights.entropy and parts is not None:
-            losses["entropy"] = terms.entropy_loss(parts.weights)
+        parts = lifted.shape.part_weights
+        if weights.shape and parts.shape[1]:
+            losses["shape"] = lifted.shape.blendshapes.square().sum(1).mean()
+        if weights.entropy and parts.shape[1]:
+            losses["entropy"] = terms.entropy_loss(parts)
         total = losses["reprojection"]
         for name in list(losses)[1:]:  # the weight of each other loss has its name
             total = total + getattr(weights, name) * losses[name]
@@ -101,7 +111,7 @@ class Objective(nn.Module):
         centres = torch.randperm(count, generator=generator)[:drawn].to(self.vertices.device)
         needed = [centres, self.rings.neighbours[centres].ravel()]
         if self.canonicaliser is not None:
-            needed.append(self.canonicaliser.seeds)
+            needed.append(self.seeds)
         if self.corners is not None:
             needed.append(self.corners[centres].ravel())
         return centres, torch.cat(needed).unique()
@@ -147,9 +157,10 @@ class Objective(nn.Module):
     ) -> Tensor:
         loss, posed = self.config.loss, lifted.posed
         posed = posed[: max(2, len(posed) * (loss.canonical_instances or count) // count)]
-        shape, turned = rotated_copies(posed, loss.canonical_copies, loss.canonical_law, generator, first, count)
-        found = present(self.canonicaliser)(self.lifter.body, turned, chosen)
-        return terms.canonical_loss(found, shape, loss.epsilon)
+        shape, turned = terms.rotated_copies(posed, loss.canonical_copies, loss.canonical_law, generator, first, count)
+        places = self.seeds if chosen is None else torch.searchsorted(chosen, self.seeds)
+        numbers = present(self.canonicaliser)["trunk"](turned[:, places].flatten(1))
+        return terms.canonical_loss(self.lifter.body(numbers, chosen).posed, shape, loss.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         template = self.vertices if chosen is None else self.vertices[chosen]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
+from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.perspective import align_translation
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.networks.lifter import Lifted, Lifter
@@ -60,6 +61,25 @@ def shape_loss(
 ) -> Float[Tensor, "n"]:
     """The mean over vertices of h(found - true), one unit, camera frame, aligned by `align_translation` (ours)."""
     return pseudo_huber(align_translation(found, visible) - align_translation(true, visible), epsilon).mean(1)
+
+
+def rotated_copies(
+    posed: Float[Tensor, "n k 3"],
+    copies: int,
+    law: str,
+    generator: torch.Generator,
+    first: int = 0,
+    whole: int | None = None,
+) -> tuple[Float[Tensor, "m k 3"], Float[Tensor, "m k 3"]]:
+    """Each shape `copies` times, centred: once as it is and once under a random rotation.
+
+    Args:
+        first, whole: where these shapes begin in a batch, and how many that has: each is turned as in one piece.
+    """
+    count = whole or len(posed)
+    rotations = random_rotations(copies * count, law, generator).to(posed).reshape(copies, count, 3, 3)
+    centred = (posed - posed.mean(1, keepdim=True)).repeat(copies, 1, 1)
+    return centred, centred @ rotations[:, first : first + len(posed)].flatten(0, 1).transpose(1, 2)
 
 
 def canonical_loss(found: Float[Tensor, "n k 3"], shape: Float[Tensor, "n k 3"], epsilon: float) -> Float[Tensor, ""]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -66,36 +63,6 @@ def use_precision(network: nn.Module, name: str) -> None:
     for module in network.modules():
         if isinstance(module, Mlp):
             module.low = low
-
-
-def recalibrate(network: nn.Module, forward: Callable[[Any], object], batches: Iterable[Any]) -> None:
-    """Set every batch normalisation's statistics to the plain average over the batches, for the weights of now."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    with torch.no_grad():
-        for batch in batches:
-            forward(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
-
-
-class NoiseHead(nn.Module):
-    """A two-layer perceptron with softplus from phi_k and the predicted motion of vertex k to its noise b_k > 0."""
-
-    def __init__(self, functions: int, hidden: int = 16) -> None:
-        super().__init__()
-        self.of_vertex = nn.Linear(functions, hidden)
-        self.of_motion = nn.Linear(12, hidden, bias=False)
-        self.out = nn.Linear(hidden, 1)
-
-    def forward(self, functions: Float[Tensor, "k j"], motions: Float[Tensor, "n k 3 4"]) -> Float[Tensor, "n k"]:
-        hidden = torch.relu(self.of_vertex(functions) + self.of_motion(motions.flatten(2)))
-        return nn.functional.softplus(self.out(hidden))[..., 0]
 
 
 def residual(

@@ -1,4 +1,4 @@
-"""Phi, from what is seen of an instance to its camera and shape; and Psi, which canonicalises the shape."""
+"""Phi, from what is seen of an instance to its camera and shape."""
 
 from __future__ import annotations
 
@@ -12,57 +12,15 @@ from torch import Tensor, nn
 
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.bodies import Body, Shape, make_body
+from dp3d_model.bodies import Shape, make_body
 from dp3d_model.config import TrainConfig
-from dp3d_model.geometry.camera import random_rotations, refine_rotation, rotation_from, rotation_size
+from dp3d_model.geometry.camera import refine_rotation, rotation_from, rotation_size
 from dp3d_model.geometry.perspective import centred, depth_factor, normalise, place, solve_placement, visible_mean
-from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.networks.encoder import Encoder, Mlp, NoiseHead, SurfaceAttention
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.networks.encoder import Encoder, Mlp, SurfaceAttention
 
 if TYPE_CHECKING:
     from dp3d_model.evaluation.quality import Calibration
-
-
-class Canonicaliser(nn.Module):
-    """From a rotated posed shape to the numbers of the body that give it back unrotated.
-
-    It reads the vertices at `input_cells` well-spread seeds (ours; 0 reads all, as the supplement does).
-    """
-
-    seeds: torch.Tensor
-
-    def __init__(self, surface: Surface, config: TrainConfig, size: int) -> None:
-        super().__init__()
-        count = min(config.model.input_cells, len(surface.vertices)) or len(surface.vertices)
-        self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
-        own = config.model
-        self.trunk = Mlp(3 * count, size, own.width, own.bottleneck, own.blocks, own.norm)
-
-    def forward(
-        self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None
-    ) -> Float[Tensor, "n k 3"]:
-        """The shape before its rotation; `chosen` are the K template vertices given, ascending, with all seeds."""
-        places = self.seeds if chosen is None else torch.searchsorted(chosen, self.seeds)
-        return body(self.trunk(rotated[:, places].flatten(1)), chosen).posed
-
-
-def rotated_copies(
-    posed: Float[Tensor, "n k 3"],
-    copies: int,
-    law: str,
-    generator: torch.Generator,
-    first: int = 0,
-    whole: int | None = None,
-) -> tuple[Float[Tensor, "m k 3"], Float[Tensor, "m k 3"]]:
-    """Each shape `copies` times, centred: once as it is and once under a random rotation.
-
-    Args:
-        first, whole: where these shapes begin in a batch, and how many that has: each is turned as in one piece.
-    """
-    count = whole or len(posed)
-    rotations = random_rotations(copies * count, law, generator).to(posed).reshape(copies, count, 3, 3)
-    centred = (posed - posed.mean(1, keepdim=True)).repeat(copies, 1, 1)
-    return centred, centred @ rotations[:, first : first + len(posed)].flatten(0, 1).transpose(1, 2)
 
 
 MAX_LOG_SCALE = 1.0
@@ -156,7 +114,10 @@ class Lifter(nn.Module):
         self.trunks = nn.ModuleList(
             Mlp(count, self.size, own.width, own.bottleneck, own.blocks, own.norm) for count in inputs
         )
-        self.noise = NoiseHead(surface.functions.shape[1]) if own.noise != "off" else None
+        self.noise: nn.ModuleDict | None = None
+        if own.noise != "off":
+            of_vertex, of_motion = nn.Linear(surface.functions.shape[1], 16), nn.Linear(12, 16, bias=False)
+            self.noise = nn.ModuleDict({"of_vertex": of_vertex, "of_motion": of_motion, "out": nn.Linear(16, 1)})
         self.register_buffer("functions", surface.functions, persistent=False)
         self.calibration: Calibration | None = None
         # What test_time.learn_prior keeps; none before a training has ended.
@@ -204,10 +165,15 @@ class Lifter(nn.Module):
         return Lifted(shape, rotation, log_scale, numbers, None if inputs.pinhole is None else inputs.pinhole.rotation)
 
     def predicted_noise(self, lifted: Lifted, chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k"] | None:
-        """How far off each vertex is expected to be, relative to others; None where the model does not say."""
+        """How far off each vertex is expected to be, relative to others, b_k > 0; None where the model does not say.
+
+        A two-layer perceptron with softplus reads phi_k and the predicted motion of vertex k.
+        """
         if self.noise is None:
             return None
-        return self.noise(self.functions if chosen is None else self.functions[chosen], lifted.shape.motions)
+        functions = self.functions if chosen is None else self.functions[chosen]
+        hidden = self.noise["of_vertex"](functions) + self.noise["of_motion"](lifted.shape.motions.flatten(2))
+        return nn.functional.softplus(self.noise["out"](torch.relu(hidden)))[..., 0]
 
     def on(self, surface: Surface) -> Lifter:
         """The same weights on another meshing of the template, whose functions are this one's at the same places.

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from dp3d_data.config import fingerprint_of, plain, to_toml
 from dp3d_data.errors import FingerprintMismatch, NothingToDo
@@ -37,7 +38,7 @@ from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.model_file import FORMAT, MODEL_FILE, load_weights, read_config, read_content, save_model
 from dp3d_model.lifting.test_time import learn_prior
 from dp3d_model.losses.objective import Objective
-from dp3d_model.networks.encoder import recalibrate, use_precision
+from dp3d_model.networks.encoder import use_precision
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.augmentation import hide_at_random, mirrored, shake, turned, warp
 
@@ -298,7 +299,8 @@ class Trainer:
         drawn = loader.from_step(_ASIDE * len(loader))
         batches = [cast(KeypointBatch, batch).to(self.device) for batch in islice(drawn, count)]
         drawn.close()
-        recalibrate(lifter, lambda batch: lifter.numbers(lifter.normalise(batch)), batches)
+        update_bn(map(lifter.normalise, batches), lifter)
+        lifter.eval()
         if self.config.model.network and self.config.model.prior_directions:
             with torch.no_grad():
                 learn_prior(lifter, torch.cat([lifter.numbers(lifter.normalise(batch)) for batch in batches]))

@@ -144,13 +144,13 @@ def explore(shards: str | None, category: str, out: str | None, port: int, brows
     this machine; Ctrl-C ends it.
     """
     from pipelines.explore import Catalogue, Explorer
-    from pipelines.local_page import LocalPage
+    from pipelines.local_page import local_page, serve
 
     folder = shards_folder(shards, category)
     catalogue = Catalogue.read(folder)
     say(f"{folder}: {len(catalogue)} instances")
     lists = place_of(out, catalogue.kinds["category"][0].as_py(), "lists")
     explorer = Explorer(catalogue, lists)
-    server = LocalPage(explorer.gets, explorer.posts, port)
-    say(f"  open {server.address}\n  lists go to {lists} · Ctrl-C ends this")
-    server.serve(browser)
+    server, address = local_page(explorer.gets, explorer.posts, port)
+    say(f"  open {address}\n  lists go to {lists} · Ctrl-C ends this")
+    serve(server, address, browser)

@@ -37,17 +37,26 @@ def predict(config: PredictConfig) -> None:
     to turn, figures.csv what is known of each. Photographs and keypoint files become a run folder, OUT/extract, first:
     dp3d-data failures tells what could not be used.
     """
-    from dp3d_model.export.gallery import Output, write_predictions
+    from dp3d_model.export.gallery import write_predictions
     from dp3d_model.lifting.prediction import lift_to_keep
     from pipelines.lift import write_view
 
     folder = place_of(config.out, config.category, "predictions")
     lifter, instances = model_and_instances(folder, config)
-    output = Output(config.format, config.pictures, config.rig)
     with progress("lift", len(instances), "instances/s") as advance:
         lifted, rejects = lift_to_keep(lifter, instances, config.min_confidence, advance)
     with progress("write", len(instances) - len(rejects), "instances/s") as advance:
-        kept, predictions = write_predictions(lifter, instances, lifted, rejects, folder, output, advance)
+        kept, predictions = write_predictions(
+            lifter,
+            instances,
+            lifted,
+            rejects,
+            folder,
+            formats=config.format,
+            pictures=config.pictures,
+            rig=config.rig,
+            done=advance,
+        )
     if config.pictures and len(kept):
         write_view(lifter, kept, predictions, folder / "view.html", f"{config.category}: lifted instances")
     rejected = f" · rejected {len(rejects)}: why, in figures.csv" if rejects else ""

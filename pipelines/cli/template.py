@@ -262,7 +262,7 @@ def landmarks(config: LandmarkConfig, mesh: str) -> None:
     from dp3d_data.datasets.locations import is_address
     from dp3d_data.geometry import load_template
     from pipelines.landmarks import LandmarkPage, marks_of_keypoints, table_for, write_marks
-    from pipelines.local_page import LocalPage
+    from pipelines.local_page import local_page, serve
 
     template = load_template(mesh)
     out = place_of(config.out, config.category, f"landmarks/{template.name}.csv")
@@ -287,10 +287,10 @@ def landmarks(config: LandmarkConfig, mesh: str) -> None:
     if config.images and not found:
         raise NothingToDo("no photographs on this machine", got=", ".join(config.images))
     page = LandmarkPage(mesh, template, found, out, table_for(config.table, template) if config.table else None)
-    server = LocalPage(page.gets, page.posts, config.port)
+    server, address = local_page(page.gets, page.posts, config.port)
     say(f"{template.name}: {template.num_vertices} vertices · {len(found)} photographs")
-    say(f"  open {server.address}\n  saved to {out} · Ctrl-C ends this")
-    server.serve(config.browser)
+    say(f"  open {address}\n  saved to {out} · Ctrl-C ends this")
+    serve(server, address, config.browser)
 
 
 for _command in (list_templates, show, import_template, rig, landmarks, adopt):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from pipelines.settings import AblationConfig, RobustnessConfig, StudyConfig, Tr
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
     from dp3d_data.loader import Source, TableSource
-    from dp3d_data.shards.batch import KeypointBatch
     from dp3d_model.experiments.robustness import Corruption
     from dp3d_model.experiments.study import OnStep, Runs
     from dp3d_model.geometry.surface import Surface
@@ -267,15 +267,14 @@ def ablation(config: AblationConfig) -> None:
     ablation-examples.png; each row is an ordinary run in DIR/runs.
     """
     from dp3d_model.experiments.ablation import chosen_rows, run_ablation
-    from dp3d_model.experiments.study import reported
 
     rows = chosen_rows(config.recipe(), config.row, config.add)
     folder = place_of(config.out, config.category, "ablation")
-    with reported() as (line, show):
-        runs, test, identity = _opened(config, folder, show)
-        counts = f"{sum(runs.source.sizes)} instances to learn from, {len(test)} to measure on"
+    with _reported() as (line, show):
+        runs = _opened(config, folder, show)
+        counts = f"{sum(runs.source.sizes)} instances to learn from, {len(runs.test)} to measure on"
         say(f"{config.category}: {len(rows)} rows · {counts}")
-        run_ablation(rows, test, identity, runs, line, config.minutes, config.examples)
+        run_ablation(rows, runs, line, config.minutes, config.examples)
     say(f"  written to {folder} · next: open {folder / 'ablation.png'}")
 
 
@@ -290,7 +289,7 @@ def robustness(config: RobustnessConfig) -> None:
     DIR/runs and go on where they were stopped.
     """
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.study import reported, write_result
+    from dp3d_model.experiments.study import write_result
 
     folder, recipe = place_of(config.out, config.category, "robustness"), config.recipe()
     # the clean case first
@@ -300,13 +299,13 @@ def robustness(config: RobustnessConfig) -> None:
         if figure == "noise":
             result = _noise(config, levels, folder)
         else:
-            with reported() as (line, show):
-                runs, test, identity = _opened(config, folder, show, fields=("ids",))
+            with _reported() as (line, show):
+                runs = _opened(config, folder, show, fields=("ids",))
                 if figure == "lower-half":
                     rates = [rate / 100.0 for rate in config.rates]
-                    result = work.lose_lower_halves(recipe, runs, test, identity, rates, config.up, line)
+                    result = work.lose_lower_halves(recipe, runs, rates, config.up, line)
                 else:
-                    result = work.train_noise(recipe, runs, test, identity, levels, line)
+                    result = work.train_noise(recipe, runs, levels, line)
         if figure == "lower-half":
             write_result(folder / figure, result, work.halves_markdown(result))
             work.draw_halves(result, folder / f"{figure}.png")
@@ -322,24 +321,42 @@ def robustness(config: RobustnessConfig) -> None:
     say(f"  written to {folder}")
 
 
-def _opened(
-    config: StudyConfig, folder: Path, show: OnStep, fields: tuple[str, ...] = ()
-) -> tuple[Runs, KeypointBatch, str]:
-    """The runs of a study, the instances it measures on, and a fingerprint of these."""
+@contextmanager
+def _reported() -> Iterator[tuple[Callable[[str], None], OnStep]]:
+    """Says lines that stay, and shows below them the progress of the run at work, while the block runs."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console, tasks = Console(highlight=False, soft_wrap=True), dict[str, TaskID]()
+    with Progress(*columns, console=console, transient=True) as bar:
+
+        def show(name: str, step: int, steps: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=steps)
+            for other, task in tasks.items():
+                bar.update(task, visible=other == name and step < steps)
+            bar.update(tasks[name], completed=step)
+
+        yield lambda line: console.print(f"  {line}", markup=False), show
+
+
+def _opened(config: StudyConfig, folder: Path, show: OnStep, fields: tuple[str, ...] = ()) -> Runs:
+    """The runs of a study, which tell `show` of their steps."""
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.experiments.study import open_runs, open_test
 
     reader, other = ShardReader(config.source()), ShardReader(config.test_source())
     options: dict[str, Any] = {"threads": config.threads, "overwrite": config.overwrite, "progress": show}
-    runs = open_runs(reader, config.split, other, folder, fields, **options)
-    return runs, *open_test(other, config.test_split, config.count)
+    test = open_test(other, config.test_split, config.count)
+    return open_runs(reader, config.split, other, test, folder, fields, **options)
 
 
 def _noise(config: RobustnessConfig, levels: Sequence[Corruption], folder: Path) -> dict[str, Any]:
     """Figure 1, corrupted when measuring."""
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.experiments.robustness import measure_noise
-    from dp3d_model.experiments.study import open_test, reported
+    from dp3d_model.experiments.study import open_test
     from dp3d_model.lifting.model_file import check_template, load_model, model_path
 
     named = named_runs(config.models or (str(workspace(config.category) / "model"),))
@@ -348,5 +365,5 @@ def _noise(config: RobustnessConfig, levels: Sequence[Corruption], folder: Path)
     for lifter, _ in lifters.values():
         check_template(lifter, reader.template, config.test_source())
     test, identity = open_test(reader, config.test_split, config.count)
-    with reported() as (_, show):
+    with _reported() as (_, show):
         return measure_noise(lifters, test, identity, levels, folder, show)

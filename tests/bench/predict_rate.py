@@ -16,7 +16,7 @@ import torch
 
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import preset
-from dp3d_model.export.gallery import Output, write_predictions
+from dp3d_model.export.gallery import write_predictions
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.prediction import lift_to_keep, predict
 from dp3d_model.networks.lifter import Lifter
@@ -72,7 +72,7 @@ def main() -> None:
                 title,
                 some,
                 lambda some, kind=kind: write_predictions(
-                    lifter, some, *lift_to_keep(lifter, some), Path(folder) / kind, Output((kind,), pictures=False)
+                    lifter, some, *lift_to_keep(lifter, some), Path(folder) / kind, formats=(kind,), pictures=False
                 ),
             )
 

@@ -41,37 +41,39 @@ def base(*changes):
 
 
 def runs(folder, **changes):
-    return Runs(SURFACE, source_of(TRAIN), folder, **changes)
+    return Runs(SURFACE, source_of(TRAIN), TEST, "test", folder, **changes)
 
 
 def test_every_row_differs_from_the_full_model_in_what_it_says():
     full = preset("quick")
     rows = rows_of(full)
-    assert rows["full"].config == full
-    assert all(row.config != full for key, row in rows.items() if key != "full")
-    assert rows["arap"].title == "without ARAP"
-    assert rows["arap"].config.loss.arap == 0.0
-    assert rows["canonicalisation"].title == "with canonicalisation"
-    assert rows["canonicalisation"].config.loss.canonical == 0.1
+    assert rows["full"] == ("full", full)
+    assert all(config != full for key, (_, config) in rows.items() if key != "full")
+    for key, title, loss in (
+        ("arap", "without ARAP", "arap"),
+        ("canonicalisation", "with canonicalisation", "canonical"),
+    ):
+        assert rows[key][0] == title
+        assert getattr(rows[key][1].loss, loss) == {"arap": 0.0, "canonical": 0.1}[loss]
     supplement = rows_of(preset("stanford-dogs"))
-    assert supplement["canonicalisation"].title == "without canonicalisation"
-    assert supplement["camera"].title == "with closed-form camera"
+    assert supplement["canonicalisation"][0] == "without canonicalisation"
+    assert supplement["camera"][0] == "with closed-form camera"
 
 
 def test_other_methods_keep_their_own_recipes():
     rows = rows_of(preset("quick", {"run.seed": 5, "optim.learning_rate": 0.1, "optim.batch": 64}))
     for name in OTHERS:
-        config = rows[name].config
+        _, config = rows[name]
         assert config.run.seed == 5
         assert changed(config, preset_values(name)) == config
-    assert rows["c3dpo"].config.model.network
-    assert not rows["fit"].config.model.network
+    assert rows["c3dpo"][1].model.network
+    assert not rows["fit"][1].model.network
 
 
 def test_rows_are_chosen_by_name_and_by_set():
     full = preset("quick")
-    assert [row.key for row in chosen_rows(full, ("linear",), ())] == ["full", "linear"]
-    assert {row.key for row in chosen_rows(full, ("supplement",), ())} == set(SETS["supplement"])
+    assert list(chosen_rows(full, ("linear",), ())) == ["full", "linear"]
+    assert set(chosen_rows(full, ("supplement",), ())) == set(SETS["supplement"])
     assert len(chosen_rows(full, (), ())) == len(rows_of(full))
     with pytest.raises(UsageError, match="no row 'entropi'") as failure:
         chosen_rows(full, ("entropi",), ())
@@ -79,17 +81,13 @@ def test_rows_are_chosen_by_name_and_by_set():
 
 
 def test_a_row_in_words():
-    row = added_row(preset("quick"), "Wide and deep: model.width=2048, model.blocks=8, model.camera=learned")
-    assert (row.key, row.config.model.width, row.config.model.blocks, row.config.model.camera) == (
-        "wide-and-deep",
-        2048,
-        8,
-        "learned",
+    key, (title, config) = added_row(
+        preset("quick"), "Wide and deep: model.width=2048, model.blocks=8, model.camera=learned"
     )
-    assert (
-        added_row(preset("quick"), "slow:optim.learning-rate=1e-5,model.network=false").config.optim.learning_rate
-        == 1e-5
-    )
+    assert (key, title, config.model.width) == ("wide-and-deep", "Wide and deep", 2048)
+    assert (config.model.blocks, config.model.camera) == (8, "learned")
+    _, (_, slow) = added_row(preset("quick"), "slow:optim.learning-rate=1e-5,model.network=false")
+    assert slow.optim.learning_rate == 1e-5
     for words in ("wide", "wide:", ":model.width=3"):
         with pytest.raises(UsageError, match="not a row"):
             added_row(preset("quick"), words)
@@ -106,15 +104,15 @@ def test_a_row_in_words():
 @pytest.mark.slow
 def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_path):
     full = base({"optim.epochs": 0})
-    rows = [row for row in rows_of(full).values() if row.key in ("full", "linear", "c3dpo", "rigid")]
-    found = {row.key: row.config.optim.steps for row in with_steps(rows, runs(tmp_path))}
+    rows = {key: row for key, row in rows_of(full).items() if key in ("full", "linear", "c3dpo", "rigid")}
+    found = {key: config.optim.steps for key, _, config in with_steps(rows, runs(tmp_path))}
     assert (found["full"], found["linear"], found["rigid"]) == (2, 2, 0)
     assert found["c3dpo"] >= 1
     paces = read_json(tmp_path / "pace.json", "measurement")
     assert len(paces) == 2
-    again = {row.key: row.config.optim.steps for row in with_steps(rows, runs(tmp_path))}
+    again = {key: config.optim.steps for key, _, config in with_steps(rows, runs(tmp_path))}
     assert again == found
-    timed = {row.key: row.config.optim.steps for row in with_steps(rows, runs(tmp_path), minutes=0.01)}
+    timed = {key: config.optim.steps for key, _, config in with_steps(rows, runs(tmp_path), minutes=0.01)}
     assert timed["full"] == timed["linear"] == max(1, round(0.6 / runs(tmp_path).pace(full)))
 
 
@@ -122,7 +120,7 @@ def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_p
 def test_an_ablation_is_written_row_by_row_and_found_again(tmp_path):
     rows = chosen_rows(base(), ("arap", "rigid"), ("flat:model.blendshapes=0",))
     lines: list[str] = []
-    result = run_ablation(rows, TEST, "test", runs(tmp_path), lines.append, drawn=2)
+    result = run_ablation(rows, runs(tmp_path), lines.append, drawn=2)
     assert list(result["rows"]) == ["full", "arap", "rigid", "flat"]
     assert result["rows"]["flat"]["changes"] == {"model.blendshapes": 0}
     assert len(lines) == 4
@@ -131,9 +129,9 @@ def test_an_ablation_is_written_row_by_row_and_found_again(tmp_path):
         assert words in text
     for name in ("ablation.png", "ablation-examples.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
-    assert load_model(tmp_path / "runs" / "full").config == rows[0].config
+    assert load_model(tmp_path / "runs" / "full").config == rows["full"][1]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
-    assert run_ablation(rows, TEST, "test", runs(tmp_path), lines.append, drawn=2) == result
+    assert run_ablation(rows, runs(tmp_path), lines.append, drawn=2) == result
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
 
 
@@ -189,9 +187,9 @@ def test_noise_is_measured_in_every_cell_and_kept(tmp_path):
 
 def test_models_are_trained_on_corrupted_keypoints(tmp_path):
     said: list[str] = []
-    result = train_noise(base(), runs(tmp_path), TEST, "test", levels((0.0, 0.05), (0.0,)), said.append)
+    result = train_noise(base(), runs(tmp_path), levels((0.0, 0.05), (0.0,)), said.append)
     assert [row["noise"] for row in result["models"]["trained on it"]] == [0.0, 0.05]
-    halves = lose_lower_halves(base(), runs(tmp_path), TEST, "test", (0.0, 1.0), "z", said.append)
+    halves = lose_lower_halves(base(), runs(tmp_path), (0.0, 1.0), "z", said.append)
     assert [row["rate"] for row in halves["rows"]] == [0.0, 1.0]
     one = halves["rows"][0]
     assert min(one["upper"], one["lower"]) <= one["mpjpe"] <= max(one["upper"], one["lower"])

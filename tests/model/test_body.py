@@ -8,7 +8,7 @@ import torch
 
 from dp3d_data.errors import TemplateMismatch
 from dp3d_model.bodies import BODIES, make_body
-from dp3d_model.bodies.shape import Blendshapes, Parts, blend, fit_linear, motions_about, part_centres, pose
+from dp3d_model.bodies.shape import blend, first_parts, fit_linear, motions_about, part_centres, pose, shaped
 from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import spread_seeds
 from tests.model.toy import tiny, toy_surface
@@ -87,7 +87,7 @@ def test_one_motion_for_all_parts_is_rigid():
 
 def test_parts_are_a_soft_assignment_that_follows_the_seeds():
     surface = toy_surface(basis=40)
-    weights = Parts(surface, 4, 32.0)(surface.functions)
+    weights = torch.softmax(surface.functions @ first_parts(surface, 4, 32.0), dim=1)
     seeds, distance = spread_seeds(surface, 4)
     assert torch.allclose(weights.sum(1), torch.ones(162))
     assert len(set(seeds.tolist())) == 4
@@ -129,15 +129,15 @@ def test_part_centres_of_crisp_parts_are_their_centres_of_area():
 
 
 def test_blendshapes_are_linear_and_vanish_at_zero():
-    surface, shapes = toy_surface(), Blendshapes(12, 3)
+    surface, directions = toy_surface(), 0.02 * torch.randn(3, 12, 3)
     a, b = torch.randn(2, 3), torch.randn(2, 3)
 
     def offset(beta):
-        return shapes(surface.vertices, surface.functions, beta) - surface.vertices
+        return shaped(surface.vertices, surface.functions, directions, beta) - surface.vertices
 
     assert torch.equal(offset(torch.zeros(2, 3)), torch.zeros(2, 162, 3))
     assert torch.allclose(offset(a + 2 * b), offset(a) + 2 * offset(b), atol=1e-5)
-    by_hand = torch.einsum("nb,kj,bjc->nkc", a, surface.functions, shapes.directions)
+    by_hand = torch.einsum("nb,kj,bjc->nkc", a, surface.functions, directions)
     assert torch.allclose(offset(a), by_hand, atol=1e-5)
 
 

@@ -1,20 +1,21 @@
 """The losses: known answers, laws and gradients."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.losses.terms import (
     canonical_loss,
     entropy_loss,
     noisy_reprojection_loss,
     pseudo_huber,
     reprojection_loss,
+    rotated_copies,
 )
-from dp3d_model.networks.encoder import NoiseHead
-from dp3d_model.networks.lifter import rotated_copies
+from dp3d_model.networks.lifter import Lifter
+from tests.model.toy import tiny, toy_instances, toy_surface
 from tests.references.model import (
     canonical_by_loop,
     entropy_by_loop,
@@ -162,11 +163,14 @@ def test_gradients(form):
     assert check(lambda c: entropy_loss(torch.softmax(c, 1)), torch.randn(4, 3, dtype=torch.float64).requires_grad_())
 
 
-def test_the_noise_head_is_positive_and_reads_vertex_and_motion():
-    head = NoiseHead(12)
-    functions, motions = torch.randn(9, 12), random_rotations(18, "uniform", torch.Generator().manual_seed(0))
-    motions = torch.cat([motions, torch.zeros(18, 3, 1)], 2).reshape(2, 9, 3, 4)
-    noise = head(functions, motions)
-    assert noise.shape == (2, 9)
+def test_the_predicted_noise_is_positive_and_reads_vertex_and_motion():
+    surface = toy_surface()
+    lifter, generator = Lifter(surface, tiny({"model.noise": "clipped"})), torch.Generator().manual_seed(0)
+    inputs = lifter.normalise(toy_instances(surface, 2))
+    lifted = lifter.decode(torch.randn(2, lifter.size, generator=generator), inputs)
+    noise = lifter.predicted_noise(lifted)
+    assert noise.shape == (2, 162)
     assert (noise > 0).all()
-    assert noise.std() > 0
+    assert noise.std(0).min() > 0 and noise.std(1).min() > 0
+    some = torch.tensor([3, 40])
+    assert torch.allclose(lifter.predicted_noise(replace(lifted, shape=lifted.shape.at(some)), some), noise[:, some])

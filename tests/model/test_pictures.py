@@ -12,7 +12,6 @@ from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import UsageError
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_model.export.gallery import (
-    Output,
     beside_photograph,
     draw_parts,
     photographs_first,
@@ -96,7 +95,8 @@ def test_predictions_leave_every_file(tmp_path):
     world = toy_instances(surface, 2, name="a/b")
     lifts, writes = [], []
     lifted, rejected = lift_to_keep(lifter, world, done=lifts.append)
-    write_predictions(lifter, world, lifted, rejected, tmp_path, Output(("glb", "ply", "npz")), writes.append)
+    formats = ("glb", "ply", "npz")
+    write_predictions(lifter, world, lifted, rejected, tmp_path, formats=formats, done=writes.append)
     assert sum(lifts) == sum(writes) == 2 and rejected == {}
     names = sorted(path.name for path in tmp_path.iterdir())
     own = [f"00{i}-a_b-{i}.{kind}" for i in range(2) for kind in ("glb", "npz", "ply", "png")]
@@ -169,8 +169,8 @@ def test_an_animal_shown_again_is_not_written_and_the_figures_say_so(tmp_path):
     lifted, rejected = lift_to_keep(lifter, world)
     assert rejected == {"toy-2": "the animal of toy-0 again"} and [len(many.scale) for many in lifted] == [3]
     for form, writes in (("npz", []), ("table", [])):
-        output = Output((form,), pictures=False)
-        kept, predictions = write_predictions(lifter, world, lifted, rejected, tmp_path, output, writes.append)
+        output = {"formats": (form,), "pictures": False, "done": writes.append}
+        kept, predictions = write_predictions(lifter, world, lifted, rejected, tmp_path, **output)
         assert kept.ids == ("toy-0", "toy-1") and sum(writes) == 2
         assert [len(many.scale) for many in predictions] == [2]
     assert pq.read_table(tmp_path / "predictions.parquet")["instance_id"].to_pylist() == ["toy-0", "toy-1"]

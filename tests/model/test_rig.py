@@ -6,7 +6,7 @@ import torch
 import trimesh
 
 from dp3d_data.errors import UsageError
-from dp3d_model.export.gallery import Output, model_colours, part_weights, write_predictions
+from dp3d_model.export.gallery import model_colours, part_weights, write_predictions
 from dp3d_model.export.meshes import strongest, write_rig
 from dp3d_model.lifting.prediction import lift_to_keep, predict
 from dp3d_model.networks.lifter import Lifter
@@ -80,6 +80,6 @@ def test_a_body_without_parts_has_no_rig(tmp_path):
     surface = toy_surface()
     lifter = Lifter(surface, tiny({"model.body": "rigid"})).eval()
     world = toy_instances(surface, 1)
-    lifted, output = lift_to_keep(lifter, world), Output(("glb",), pictures=False, rig=True)
+    lifted = lift_to_keep(lifter, world)
     with pytest.raises(UsageError, match="a rig needs parts"):
-        write_predictions(lifter, world, *lifted, tmp_path, output)
+        write_predictions(lifter, world, *lifted, tmp_path, formats=("glb",), pictures=False, rig=True)

@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from dp3d_data.shards.likeness import distances
 from dp3d_data.shards.schema import PER_VERTEX
 from pipelines.cli.data import main
 from pipelines.explore import Catalogue, Explorer, unit_and_text, views
-from pipelines.local_page import LocalPage
+from pipelines.local_page import local_page
 from tests.browser import Browser
 from tests.data.shards.samples import row, run
 from tests.data.shards.test_likeness import moved
@@ -205,18 +206,18 @@ def test_names_that_begin_a_comment_or_hold_a_line_are_minded(tmp_path):
 
 @contextmanager
 def served(explorer):
-    server = LocalPage(explorer.gets, explorer.posts)
+    server, address = local_page(explorer.gets, explorer.posts)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield server
+        yield address
     finally:
         server.shutdown()
         server.server_close()
 
 
-def reply(server, path, host=None, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=20)
+def reply(address, path, host=None, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=20)
     headers = {"Host": host} if host else {}
     connection.request("POST" if body is not None else "GET", path, body, headers)
     answer = connection.getresponse()
@@ -224,13 +225,13 @@ def reply(server, path, host=None, body=None):
 
 
 def test_the_server_answers_its_own_page_alone(catalogue, tmp_path):
-    with served(Explorer(catalogue, tmp_path)) as server:
-        home = f"/{server.secret}/"
-        assert reply(server, home)[0] == 200
-        assert reply(server, "/")[0] == reply(server, "/wrong/")[0] == reply(server, f"{home}nothing")[0] == 404
-        assert reply(server, home, host="evil.example")[0] == 404, "a name that was bound again"
-        assert reply(server, home, host="localhost:1234")[0] == 200, "a tunnel"
-        assert reply(server, f"{home}rows")[0] == 404, "posted alone"
+    with served(Explorer(catalogue, tmp_path)) as address:
+        home = urlsplit(address).path
+        assert reply(address, home)[0] == 200
+        assert reply(address, "/")[0] == reply(address, "/wrong/")[0] == reply(address, f"{home}nothing")[0] == 404
+        assert reply(address, home, host="evil.example")[0] == 404, "a name that was bound again"
+        assert reply(address, home, host="localhost:1234")[0] == 200, "a tunnel"
+        assert reply(address, f"{home}rows")[0] == 404, "posted alone"
         for body in (
             "[]",
             "{",
@@ -240,17 +241,17 @@ def test_the_server_answers_its_own_page_alone(catalogue, tmp_path):
             '{"near": NaN}',
             '{"near": -1}',
         ):
-            status, text = reply(server, f"{home}rows", body=body)
+            status, text = reply(address, f"{home}rows", body=body)
             assert status == 400 and "error" in json.loads(text), body
-        assert reply(server, f"{home}picture?row=9999&size=small")[0] == 400
-        assert reply(server, f"{home}picture?row=-1&size=small")[0] == 400
-        assert reply(server, f"{home}picture?row=1&size=small")[1][:2] == b"\xff\xd8"
+        assert reply(address, f"{home}picture?row=9999&size=small")[0] == 400
+        assert reply(address, f"{home}picture?row=-1&size=small")[0] == 400
+        assert reply(address, f"{home}picture?row=1&size=small")[1][:2] == b"\xff\xd8"
 
 
 @pytest.mark.slow
 def test_clicks_find_choose_and_save(catalogue, tmp_path):
-    with served(Explorer(catalogue, tmp_path)) as server, Browser(tmp_path / "profile") as browser:
-        browser.visit(server.address)
+    with served(Explorer(catalogue, tmp_path)) as address, Browser(tmp_path / "profile") as browser:
+        browser.visit(address)
 
         wait = browser.wait
 
@@ -282,7 +283,7 @@ def test_clicks_find_choose_and_save(catalogue, tmp_path):
         wait("document.querySelector('.told').textContent.includes('--split-list')")
         assert (tmp_path / "leave-out.txt").read_text().splitlines()[1:] == [f"again{i},out" for i in range(10)]
         assert browser.complaints == []
-        assert all(address.startswith((server.address, "data:")) for address in browser.requests)
+        assert all(address.startswith((address, "data:")) for address in browser.requests)
 
 
 def test_hostile_names_are_text(tmp_path):
@@ -290,8 +291,8 @@ def test_hostile_names_are_text(tmp_path):
     rows = [row(i, instance_id=name, category=name, source_dataset=name) for i, name in enumerate(names)]
     run(tmp_path / "run", rows)
     explorer = Explorer(Catalogue.read(tmp_path / "run"), tmp_path)
-    with served(explorer) as server, Browser(tmp_path / "profile") as browser:
-        browser.visit(server.address)
+    with served(explorer) as address, Browser(tmp_path / "profile") as browser:
+        browser.visit(address)
         browser.wait("document.querySelectorAll('.cell').length === 5")
         browser.run("document.querySelector('.cell .open').click()")
         browser.wait("document.querySelector('dialog').open")
@@ -302,8 +303,8 @@ def test_hostile_names_are_text(tmp_path):
 
 def test_the_command_refuses_what_is_no_folder_and_a_port_that_is_taken(tmp_path, folder):
     assert CliRunner().invoke(main, ["explore", str(tmp_path / "none")]).exit_code == 3
-    with served(Explorer(Catalogue.read(folder / "run"), tmp_path)) as server:
-        port = str(server.server_address[1])
+    with served(Explorer(Catalogue.read(folder / "run"), tmp_path)) as address:
+        port = str(urlsplit(address).port)
         result = CliRunner().invoke(main, ["explore", str(folder / "run"), "--port", port, "--no-browser"])
         assert result.exit_code == 19 and "--port 0" in result.output
 
