@@ -7,16 +7,21 @@ from dp3d_model.bodies.shape import BasisBody, Body, LinearBody, PartsBody, Shap
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import Surface
 
-__all__ = ["BODIES", "Body", "Shape", "make_body"]
+__all__ = ["BODIES", "Body", "Shape", "body_class", "make_body"]
 
 BODIES: dict[str, type[Body]] = {"parts": PartsBody, "linear": LinearBody, "basis": BasisBody, "rigid": Body}
 
 
-def make_body(surface: Surface, config: TrainConfig) -> Body:
-    """The body that the settings name: the project's, or one that another package adds (entry points dp3d.bodies).
+def body_class(name: str) -> type[Body]:
+    """The body of a name: the project's, or one that another package adds (entry points dp3d.bodies).
 
     Raises:
         UsageError: no such body.
         DependencyMissing: the package that adds it cannot be imported.
     """
-    return load("dp3d.bodies", config.model.body, BODIES)(surface, config)
+    return load("dp3d.bodies", name, BODIES)
+
+
+def make_body(surface: Surface, config: TrainConfig) -> Body:
+    """The body that the settings name; raises what `body_class` raises."""
+    return body_class(config.model.body)(surface, config)

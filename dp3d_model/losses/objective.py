@@ -90,11 +90,7 @@ class Objective(nn.Module):
             losses["cycle"] = terms.cycle_loss(self.lifter, views, chosen, weights.epsilon)
         if weights.truth and targets.true_vertices is not None:
             losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
-        parts = lifted.shape.part_weights
-        if weights.shape and parts.shape[1]:
-            losses["shape"] = lifted.shape.blendshapes.square().sum(1).mean()
-        if weights.entropy and parts.shape[1]:
-            losses["entropy"] = terms.entropy_loss(parts)
+        losses |= self._of_parts(lifted)
         total = losses["reprojection"]
         for name in list(losses)[1:]:  # the weight of each other loss has its name
             total = total + getattr(weights, name) * losses[name]
@@ -151,6 +147,16 @@ class Objective(nn.Module):
         return terms.silhouette_loss(
             projected, ~targets.visible[:, middle], *outline, self.slack, self.config.loss.epsilon
         )
+
+    def _of_parts(self, lifted: Lifted) -> dict[str, Tensor]:
+        """The losses on parts and their coefficients; a body without parts has none."""
+        weights, shape = self.config.loss, lifted.shape
+        losses: dict[str, Tensor] = {}
+        if weights.shape and shape.part_weights.shape[1]:
+            losses["shape"] = shape.blendshapes.square().sum(1).mean()
+        if weights.entropy and shape.part_weights.shape[1]:
+            losses["entropy"] = terms.entropy_loss(shape.part_weights)
+        return losses
 
     def _canonical(
         self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, first: int, count: int

@@ -88,7 +88,8 @@ def evaluate(config: EvaluateConfig, runs: tuple[str, ...]) -> None:
         on_photographs(lifters, folder, config)
     else:
         on_shards(lifters, folder, config)
-    say(f"  written to {folder} · next: dp3d-model predict --category {config.category}")
+    own = (f" --model {config.model}" if config.model else "") + (f" --shards {config.shards}" if config.shards else "")
+    say(f"  written to {folder} · next: dp3d-model predict --category {config.category}{own}")
 
 
 def on_shards(lifters: dict[str, Lifter], folder: Path, config: EvaluateConfig) -> None:

@@ -74,7 +74,8 @@ def train(config: TrainingConfig) -> None:
         what = f"{trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices"
         _train(trainer, config.resume, f"{name}: {what}")
         if ranks.writes:
-            say(f"  written to {folder} · next: dp3d-model evaluate --category {name}")
+            own = (f" --model {folder}" if config.out else "") + (f" --shards {inputs}" if config.shards else "")
+            say(f"  written to {folder} · next: dp3d-model evaluate --category {name}{own}")
 
     try:
         each(names, work)
@@ -92,17 +93,19 @@ def opened(
         mixed: add synthetic views.
 
     Raises:
-        InputMissing, ShardError, UsageError: no such shards.
+        InputMissing, ShardError, UsageError: no such shards, or no such body.
         TemplateMismatch: they are of another template than the model or the views.
     """
     import numpy as np
 
     from dp3d_data.loader import JoinedSource, ShardReader, ShardSource
     from dp3d_data.shards import require_files
+    from dp3d_model.bodies import body_class
     from dp3d_model.geometry.surface import surface_of
     from dp3d_model.lifting.model_file import check_template
     from dp3d_model.training.trainer import fields_of
 
+    body_class(config.model.body)  # a wrong name is told before the shards are read
     reader, fields = ShardReader(address), fields_of(config)
     if not reader.remote:
         require_files(reader.folder)
