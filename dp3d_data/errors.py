@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 
@@ -84,18 +83,6 @@ class TemplateError(Dp3dError, ValueError):
     exit_code = 6
 
 
-class MeshIsEmpty(TemplateError):
-    """A template whose vertices are all zero, as in the public CSE mesh files."""
-
-    hint = "the published CSE meshes hold no geometry; give your own mesh: dp3d-data template import MESH --name NAME"
-
-
-class MeshInvalid(TemplateError):
-    """A mesh with faces or coordinates that make no surface."""
-
-    hint = "repair the mesh in a mesh editor, then: dp3d-data template import MESH --name NAME"
-
-
 class CheckpointError(Dp3dError, ValueError):
     """A file of weights that cannot be read."""
 
@@ -110,12 +97,6 @@ class UnsafePickle(CheckpointError):
         "do not load this file with other tools unless you trust its author; fetch the weights again from their"
         " publisher"
     )
-
-
-class WeightsMismatch(CheckpointError):
-    """Weights that belong to another model than the one asked for."""
-
-    hint = "name the model that the weights belong to: dp3d-data zoo check FILE"
 
 
 class FingerprintMismatch(Dp3dError):
@@ -175,12 +156,6 @@ class Unaccounted(Dp3dError):
     hint = "please report this with the command you ran; until then: --overwrite"
 
 
-class TemplateMismatch(TemplateError):
-    """A model and shards whose vertex ids mean different templates."""
-
-    hint = "train a model on these shards: dp3d-model train --shards PATH"
-
-
 class WorkerLost(Dp3dError, ChildProcessError):
     """A worker process that the system ended, most often for want of memory."""
 
@@ -230,20 +205,22 @@ def own_error(error: Exception) -> Dp3dError | None:
     return None
 
 
-class Asking(AbstractContextManager):
+@contextmanager
+def asking() -> Iterator[None]:
     """Around what asks another machine: errors of the libraries that speak to it (aiohttp, botocore) become OSErrors;
     Python's own errors and ours pass as they are.
 
     Raises:
         ConnectionError: a library's own error, which it gives as its cause.
     """
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        ours = isinstance(error, Dp3dError | OSError) or not isinstance(error, Exception)
-        if not ours and type(error).__module__ != "builtins":
-            raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
+    try:
+        yield
+    except (Dp3dError, OSError):
+        raise
+    except Exception as error:
+        if type(error).__module__ == "builtins":
+            raise
+        raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
 
 
 def unwritable(error: BaseException, path: Path, unfinished: Path) -> Dp3dError | None:
