@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import UsageError, near_match
 
 SCORE = 0.5  # detections below are not looked at, unless the user asks for them
 
@@ -81,6 +80,5 @@ def category(name: str) -> Category:
     """
     if name in CATEGORIES:
         return CATEGORIES[name]
-    near = difflib.get_close_matches(name, [*CATEGORIES, *GROUPS], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else None
-    raise UsageError(f"unknown category {name!r}", expected="one of " + ", ".join(CATEGORIES), hint=hint)
+    hint, expected = near_match(name, [*CATEGORIES, *GROUPS]), "one of " + ", ".join(CATEGORIES)
+    raise UsageError(f"unknown category {name!r}", expected=expected, hint=hint)

@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing
+from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing, near_match
 from dp3d_data.files import read_text
 from dp3d_data.limits import parse_toml
 
@@ -268,9 +268,7 @@ def _checked(one: Declared, value: Any, path: str | Path | None) -> Any:
         if item is None:
             continue
         if choices and item not in choices:
-            near = difflib.get_close_matches(str(item), choices, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else None
-            expected = "one of " + ", ".join(choices)
+            expected, hint = "one of " + ", ".join(choices), near_match(str(item), choices)
             raise ConfigError(f"unknown value of {one.name!r}", got=repr(item), expected=expected, hint=hint, path=path)
         if (low is not None and not item >= low) or (high is not None and not item <= high):
             expected = f"{'' if low is None else low} .. {'' if high is None else high}"

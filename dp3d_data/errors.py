@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -182,6 +183,12 @@ class DiskFull(Dp3dError, OSError):
 
     exit_code = 18
     hint = "make room, then run the same command again: it goes on where it stopped"
+
+
+def near_match(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is most like an unknown one; empty where none is like it."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def own_error(error: Exception) -> Dp3dError | None:

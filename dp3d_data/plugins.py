@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from dp3d_data.errors import DependencyMissing, UsageError
+from dp3d_data.errors import DependencyMissing, UsageError, near_match
 
 
 def names(group: str, own: Mapping[str, Any]) -> list[str]:
@@ -31,10 +30,8 @@ def load(group: str, name: str, own: Mapping[str, Any]) -> Any:
     found: Any = own[name] if name in own else next(iter(entry_points(group=group, name=name)), None)
     if found is None:
         known = names(group, own)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else None
         what, expected = group.partition(".")[2].removesuffix("s"), "one of " + ", ".join(known)
-        raise UsageError(f"unknown {what} {name!r}", expected=expected, hint=hint)
+        raise UsageError(f"unknown {what} {name!r}", expected=expected, hint=near_match(name, known))
     if isinstance(found, str):
         module, _, attribute = found.partition(":")
         return getattr(import_module(module), attribute)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from array import array
@@ -24,7 +23,7 @@ from dp3d_data.datasets.annotations import (
     size_of_image,
 )
 from dp3d_data.datasets.locations import find_image, require_images
-from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
+from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError, near_match
 from dp3d_data.files import read_text
 from dp3d_data.limits import once, parse_json, require_size, whole_characters
 from dp3d_data.records import GivenObject, ImageRecord
@@ -357,8 +356,7 @@ def category_ids(
         raise InputCorrupt(f"two categories have the id {shared[0]}", got=got, path=path)
     if ids:
         return ids
-    near = difflib.get_close_matches(_plain(word), [*by_name, *by_synonym], n=1)
-    got = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(by_name)[:5])
+    got = near_match(_plain(word), [*by_name, *by_synonym]) or ", ".join(sorted(by_name)[:5])
     hint = "name it as the file does, or by its id: --set category_in_file=NAME_OR_ID"
     raise UsageError(f"no category {word!r} in the annotations", got=got, hint=hint, path=path)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dp3d_data.config import workspace
-from dp3d_data.errors import InputMissing, TemplateError, UsageError
+from dp3d_data.errors import InputMissing, TemplateError, UsageError, near_match
 from dp3d_data.geometry.template import Template
 
 DATA = Path(__file__).parent / "data"
@@ -89,9 +88,8 @@ def load_template(name_or_path: str | Path) -> Template:
             if (folder / f"{text}.npz").is_file():
                 return Template.load(folder / f"{text}.npz")
         known = builtin_names() + imported_names()
-        near = difflib.get_close_matches(text, known, n=1)
         listing = "dp3d-data template list; or: dp3d-data template import MESH --name NAME"
-        hint = f"did you mean {near[0]!r}?" if near else listing
+        hint = near_match(text, known) or listing
         raise TemplateError("no template of that name", got=repr(text), expected=", ".join(known), hint=hint)
     if not path.is_file():
         expected = "a built-in name or .npz, .obj, .ply, .glb"
