@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from dp3d_data.datasets import BadInstance
 from dp3d_data.datasets.annotations import MALFORMED, size_of_image
 from dp3d_data.datasets.images import open_image
 from dp3d_data.datasets.locations import read_json
@@ -128,17 +130,6 @@ class Fit:
             object.__setattr__(self, "box", box)
 
 
-@dataclass(frozen=True)
-class FitFailure:
-    """A fit that cannot be used, with what a user needs to find it: a row of the failures table."""
-
-    instance_id: str
-    image_id: str
-    path: Path
-    error: str
-    message: str
-
-
 def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
     """Make a field a finite float64 array of a shape; -1 stands for any length."""
     try:
@@ -199,7 +190,7 @@ def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tupl
 
 def attempt(
     instance_id: str, image_id: str, path: Path, build: Callable[..., Fit], *arguments: Any
-) -> Fit | FitFailure:
+) -> Fit | BadInstance:
     """The fit that `build` makes of the arguments and the two names, or why it makes none."""
     try:
         return build(*arguments, instance_id=instance_id, image_id=image_id)
@@ -207,11 +198,11 @@ def attempt(
         return failure(instance_id, image_id, path, error)
 
 
-def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> FitFailure:
+def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> BadInstance:
+    """A fit that cannot be used; its error is one of ours, without the frames that it came through."""
     if not isinstance(error, Dp3dError):
         error = InputCorrupt(f"not the fields expected: {error!r}"[:200])
-    got = "" if error.got in (None, "") else f", got {error.got}"
-    return FitFailure(instance_id, image_id, path, type(error).__name__, error.what + got)
+    return BadInstance(instance_id, copy(error), image_id, path)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
