@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_data.config import changed, flat, from_mapping, rare, read_toml, setting
-from dp3d_data.errors import ConfigError
+from dp3d_data.errors import ConfigError, near_match
 
 RECIPES = Path(__file__).parent / "recipes"
 # Data sets that the supplement evaluates on with the model of another preset.
@@ -305,9 +304,9 @@ def preset_values(name: str) -> dict[str, Any]:
         raise ConfigError(what, expected=other, hint=hint)
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
-        near = difflib.get_close_matches(name, presets(), n=1)
-        meant = f"did you mean {near[0]!r}?" if near else None
-        raise ConfigError(f"unknown preset {name!r}", expected="one of " + ", ".join(presets()), hint=meant)
+        known = presets()
+        hint, expected = near_match(name, known), "one of " + ", ".join(known)
+        raise ConfigError(f"unknown preset {name!r}", expected=expected, hint=hint)
     values = flat(read_toml(path))
     base = values.pop("base", None)
     return (preset_values(base) if base else {}) | values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import itertools
 import logging
@@ -23,7 +22,7 @@ from distributed.client import FuturesCancelledError
 from distributed.worker import Worker
 
 from dp3d_data.config import read_toml
-from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, UsageError, WorkerLost
+from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, UsageError, WorkerLost, near_match
 from pipelines.chunks import Advance, ChunkMaker, Chunks, Executor, Say, visible_gpus
 
 # One thread in each process. Dask's own list also trims memory after each array, which costs renderers half of their
@@ -289,8 +288,7 @@ def read_recipe(name: str) -> tuple[str, int, dict[str, Any]]:
         raise ConfigError(f"unknown setting {unknown[0]!r}", expected=expected, path=path)
     kind, workers, options = values.get("kind"), values.get("workers", 0), values.get("options", {})
     if kind not in KINDS:
-        near = difflib.get_close_matches(str(kind), KINDS, n=1)
-        expected, hint = "one of " + ", ".join(KINDS), f"did you mean {near[0]!r}?" if near else ""
+        expected, hint = "one of " + ", ".join(KINDS), near_match(str(kind), KINDS)
         raise ConfigError("unknown kind of cluster", got=repr(kind), expected=expected, hint=hint, path=path)
     if type(workers) is not int or workers < 0 or not isinstance(options, dict):
         got = f"workers {workers!r}, options {options!r}"

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.datasets import BadInstance
-from dp3d_data.datasets.annotations import MALFORMED, size_of_image
+from dp3d_data.datasets.annotations import MALFORMED, box_of, size_of_image
 from dp3d_data.datasets.images import open_image
 from dp3d_data.datasets.locations import read_json
 from dp3d_data.errors import Dp3dError, InputCorrupt, ShapeError
@@ -124,10 +124,7 @@ class Fit:
             size = size_of_image(*_numbers("image_size", self.image_size, 2))
             object.__setattr__(self, "image_size", size)
         if self.box is not None:
-            box = _numbers("box", self.box, 4)
-            if box[2] <= box[0] or box[3] <= box[1]:
-                raise InputCorrupt("not a box", got=box, expected="x0 < x1 and y0 < y1, in image pixels")
-            object.__setattr__(self, "box", box)
+            object.__setattr__(self, "box", box_of(self.box))
 
 
 def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:

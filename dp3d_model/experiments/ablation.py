@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dp3d_data.config import changed, flat, from_words, plain
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import UsageError, near_match
 from dp3d_data.files import write_figure
 from dp3d_data.geometry.renderer import VALUES, colour_by_value, render
 from dp3d_data.records import present
@@ -122,8 +121,7 @@ def chosen_rows(base: TrainConfig, keys: Sequence[str], added: Sequence[str]) ->
     wanted = [row for key in keys for row in SETS.get(key, (key,))] or list(rows)
     for key in wanted:
         if key not in rows:
-            near = difflib.get_close_matches(key, [*rows, *SETS], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else None
+            hint = near_match(key, [*rows, *SETS])
             raise UsageError(f"no row {key!r}", expected="some of " + ", ".join([*SETS, *rows]), hint=hint)
     found = {"full": rows["full"]} | {key: rows[key] for key in wanted}
     for text in added:
