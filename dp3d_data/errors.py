@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 
@@ -212,22 +213,20 @@ def own_error(error: Exception) -> Dp3dError | None:
     return None
 
 
-@contextmanager
-def asking() -> Iterator[None]:
+class Asking(AbstractContextManager):
     """Around what asks another machine: errors of the libraries that speak to it (aiohttp, botocore) become OSErrors;
     Python's own errors and ours pass as they are.
 
     Raises:
         ConnectionError: a library's own error, which it gives as its cause.
     """
-    try:
-        yield
-    except (Dp3dError, OSError):
-        raise
-    except Exception as error:
-        if type(error).__module__ == "builtins":
-            raise
-        raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ours = isinstance(error, Dp3dError | OSError) or not isinstance(error, Exception)
+        if not ours and type(error).__module__ != "builtins":
+            raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
 
 
 def unwritable(error: BaseException, path: Path, unfinished: Path) -> Dp3dError | None:

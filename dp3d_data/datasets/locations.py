@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.errors import DependencyMissing, InputCorrupt, InputMissing, UsageError, asking
+from dp3d_data.errors import Asking, DependencyMissing, InputCorrupt, InputMissing, UsageError
 from dp3d_data.files import read_text
 from dp3d_data.limits import parse_json, require_size
 from dp3d_data.records import ImageRecord
@@ -33,7 +33,7 @@ def file_system(address: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        with asking():
+        with Asking():
             return fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise DependencyMissing("a library that this address needs is missing", got=error, path=address) from error
@@ -54,7 +54,7 @@ def read_bytes(address: str, limit: int) -> bytes:
     """
     system, path = file_system(address)
     try:
-        with asking():
+        with Asking():
             size = system.size(path)
             if size is not None and size > limit:
                 got, expected = f"{size} bytes", f"at most {limit}"
@@ -70,7 +70,7 @@ def _asked(address: str, question: Callable[[Any, str], Any]) -> Any:
     """What the file system of an address says of it; None where it cannot be asked."""
     try:
         system, place = file_system(address)
-        with asking():
+        with Asking():
             return question(system, place)
     except OSError:
         return None
@@ -111,7 +111,7 @@ def listed(address: str, extensions: frozenset[str]) -> list[str]:
     """
     system, place = file_system(address)
     try:
-        with asking():
+        with Asking():
             folder = system.isdir(place)
             if folder:
                 found = [one for one in system.find(place) if os.path.splitext(one)[1].lower() in extensions]
@@ -136,7 +136,7 @@ def fixed_part(address: str) -> str:
     """
     system, place = file_system(address)
     try:
-        with asking():
+        with Asking():
             while any(mark in place for mark in "*?[") or not system.isdir(place):
                 if "/" not in place.strip("/"):
                     place = ""

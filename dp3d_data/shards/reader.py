@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dp3d_data.config import cache_dir, file_digest
 from dp3d_data.datasets.locations import file_system, is_address
-from dp3d_data.errors import InputMissing, ShardError, UsageError, asking
+from dp3d_data.errors import Asking, InputMissing, ShardError, UsageError
 from dp3d_data.files import check_digest, growing, write_whole
 from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_instances, read_manifest
 from dp3d_data.shards.runs import TEMPLATE, stored_template
@@ -143,7 +143,7 @@ class ShardReader:
         """The local folder that stands for a remote one, named by its manifest: other shards never mix with it."""
         filesystem, root = file_system(self.address)
         try:
-            with asking():
+            with Asking():
                 data = filesystem.cat_file(f"{root.rstrip('/')}/{MANIFEST}")
         except (FileNotFoundError, IsADirectoryError) as error:
             raise no_shards(self.address) from error
@@ -159,7 +159,7 @@ class ShardReader:
         def blocks() -> Iterator[bytes]:
             filesystem, root = file_system(self.address)
             try:
-                with asking(), filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as source:
+                with Asking(), filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as source:
                     while block := source.read(_BLOCK):
                         yield block
             except FileNotFoundError as error:

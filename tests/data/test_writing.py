@@ -13,7 +13,7 @@ from PIL import Image
 
 from dp3d_data import files
 from dp3d_data.datasets.neutral import write_fits
-from dp3d_data.errors import DiskFull, InputMissing, PathUnusable, asking
+from dp3d_data.errors import Asking, DiskFull, InputMissing, PathUnusable
 from dp3d_data.files import growing, write_arrays, write_figure, write_json, write_picture, write_text, write_whole
 from dp3d_data.geometry.laplacian import cached_arrays
 from dp3d_data.geometry.mesh_files import write_mesh
@@ -153,9 +153,9 @@ class ClientPayloadError(Exception):
 
 
 def test_errors_of_libraries_that_ask_other_machines_are_errors_of_the_system():
-    with pytest.raises(ConnectionError, match="ClientPayloadError: cut short"), asking():
+    with pytest.raises(ConnectionError, match="ClientPayloadError: cut short"), Asking():
         raise ClientPayloadError("cut short")
     for error in (InputMissing("ours"), FileNotFoundError("the system's"), ZeroDivisionError("a mistake")):
-        with pytest.raises(type(error)) as caught, asking():
+        with pytest.raises(type(error)) as caught, Asking():
             raise error
         assert caught.value is error
