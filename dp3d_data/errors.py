@@ -85,18 +85,6 @@ class TemplateError(Dp3dError, ValueError):
     exit_code = 6
 
 
-class MeshIsEmpty(TemplateError):
-    """A template whose vertices are all zero, as in the public CSE mesh files."""
-
-    hint = "the published CSE meshes hold no geometry; give your own mesh: dp3d-data template import MESH --name NAME"
-
-
-class MeshInvalid(TemplateError):
-    """A mesh with faces or coordinates that make no surface."""
-
-    hint = "repair the mesh in a mesh editor, then: dp3d-data template import MESH --name NAME"
-
-
 class CheckpointError(Dp3dError, ValueError):
     """A file of weights that cannot be read."""
 
@@ -111,12 +99,6 @@ class UnsafePickle(CheckpointError):
         "do not load this file with other tools unless you trust its author; fetch the weights again from their"
         " publisher"
     )
-
-
-class WeightsMismatch(CheckpointError):
-    """Weights that belong to another model than the one asked for."""
-
-    hint = "name the model that the weights belong to: dp3d-data zoo check FILE"
 
 
 class FingerprintMismatch(Dp3dError):
@@ -174,12 +156,6 @@ class Unaccounted(Dp3dError):
 
     exit_code = 15
     hint = "please report this with the command you ran; until then: --overwrite"
-
-
-class TemplateMismatch(TemplateError):
-    """A model and shards whose vertex ids mean different templates."""
-
-    hint = "train a model on these shards: dp3d-model train --shards PATH"
 
 
 class WorkerLost(Dp3dError, ChildProcessError):

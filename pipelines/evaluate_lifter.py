@@ -40,7 +40,7 @@ def run(lifters: Mapping[str, Lifter], photographs: Photographs, out: Path, keyp
         keypoints: table of the vertex of each keypoint; empty for the built-in dog's 24.
 
     Raises:
-        As their source; TemplateMismatch: models of different templates.
+        As their source; TemplateError: models of different templates.
     """
     surface = common_surface(lifters)
     scores: Scores = {}

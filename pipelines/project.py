@@ -14,9 +14,9 @@ from jaxtyping import Bool, Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
 from dp3d_data.config import file_digest, fingerprint_of, flat, plain
-from dp3d_data.datasets import DatasetOptions, open_fits
+from dp3d_data.datasets import BadInstance, DatasetOptions, open_fits
 from dp3d_data.datasets.annotations import size_of_image
-from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
+from dp3d_data.datasets.fits import Fit, picture_size
 from dp3d_data.datasets.images import open_image, read_image
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError, WorkerLost
 from dp3d_data.files import require_no_pointer
@@ -42,7 +42,7 @@ class ProjectPlan(Plan):
     kind = "project"
     config: ProjectConfig
     bodies: Bodies
-    fits: tuple[Fit | FitFailure, ...]
+    fits: tuple[Fit | BadInstance, ...]
     subset: Int[np.ndarray, "V"] | None
 
     @property
@@ -63,16 +63,15 @@ class ProjectPlan(Plan):
     def rows(self, number: int, lost: bool = False) -> Rows:
         """The row of a fit; a fit that cannot be projected is a row of failures."""
         fit = self.fits[number]
-        if isinstance(fit, FitFailure):
-            return Rows(failures=[_failure(fit.image_id, fit.path, "read", fit.error, fit.message)])
+        if isinstance(fit, BadInstance):
+            return Rows(failures=[_failure(fit, "read", fit.message)])
         try:
             if lost:
                 raise WorkerLost("the worker process ended each time that it worked on this fit")
             return Rows([self._row(fit, number)])
         except Dp3dError as error:
-            detail = error.what if error.got in (None, "") else f"{error.what}, got {error.got}"
-            message = f"{fit.instance_id}: {detail}"
-            return Rows(failures=[_failure(fit.image_id, fit.image_path, "project", type(error).__name__, message)])
+            bad = BadInstance(fit.instance_id, error, fit.image_id, fit.image_path)
+            return Rows(failures=[_failure(bad, "project", f"{bad.name}: {bad.message}")])
 
     def _row(self, fit: Fit, number: int) -> dict[str, Any]:
         size = image_size(fit)
@@ -130,7 +129,7 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
     bodies = load_bodies(config.body)
     template = rest_template(bodies[""])
     subset = _subset(config, template)
-    fits = tuple(fit for fit in dataset.fits() if isinstance(fit, FitFailure) or config.split in ("", fit.split))
+    fits = tuple(fit for fit in dataset.fits() if isinstance(fit, BadInstance) or config.split in ("", fit.split))
     if not fits:
         got = f"{config.root}, split {config.split or 'any'}"
         raise NothingToDo("no fits", got=got, hint="dp3d-data project --help")
@@ -160,10 +159,13 @@ def body_digest(model: BodyModel) -> str:
     return digest.hexdigest()[:16]
 
 
-def _fit_digest(fit: Fit | FitFailure) -> str:
+def _fit_digest(fit: Fit | BadInstance) -> str:
     """What the fingerprint knows of a fit, wherever its files lie; of a mask and a posed surface their content."""
-    places = ("image_path", "path", "mask_path", "mesh_path", "message")
-    values = {name: value for name, value in asdict(fit).items() if name not in places}
+    if isinstance(fit, BadInstance):
+        values: dict[str, Any] = {"instance_id": fit.name, "image_id": fit.image_id, "error": type(fit.error).__name__}
+    else:
+        places = ("image_path", "mask_path", "mesh_path")
+        values = {name: value for name, value in asdict(fit).items() if name not in places}
     for name in ("mask_path", "mesh_path"):
         path = getattr(fit, name, None)
         values[name] = None if path is None or not path.is_file() else file_digest(path)
@@ -171,9 +173,9 @@ def _fit_digest(fit: Fit | FitFailure) -> str:
     return fingerprint_of(repr(told))
 
 
-def _failure(image_id: str, path: Path | None, stage: str, error: str, message: str) -> dict[str, Any]:
-    place = None if path is None else str(path)
-    return {"image_id": image_id, "path": place, "stage": stage, "error": error, "message": message}
+def _failure(bad: BadInstance, stage: str, message: str) -> dict[str, Any]:
+    place, error = None if bad.path is None else str(bad.path), type(bad.error).__name__
+    return {"image_id": bad.image_id, "path": place, "stage": stage, "error": error, "message": message}
 
 
 def image_size(fit: Fit) -> tuple[int, int]:

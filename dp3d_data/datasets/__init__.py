@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-    from dp3d_data.datasets.fits import Fit, FitFailure
+    from dp3d_data.datasets.fits import Fit
     from dp3d_data.matching import ChartIndex, VertexIndex
 
 
@@ -92,8 +92,8 @@ class Dataset:
         hint = "name the folder of the photographs: --images FOLDER"
         raise InputCorrupt(f"no photograph, and {self.name} does not tell its size", hint=hint)
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit once, in an order that depends on names alone; one that cannot be read is a failure.
+    def fits(self) -> Iterator[Fit | BadInstance]:
+        """Every fit once, in an order that depends on names alone; one that cannot be read is a BadInstance.
 
         Raises:
             InputMissing: the folder or what the layout needs is not there; the message shows expected and found.
@@ -160,10 +160,23 @@ class ReadyInstance:
 
 @dataclass(frozen=True)
 class BadInstance:
-    """An instance that cannot be read, with the reason; the others of its image can."""
+    """An instance or a fit that cannot be read, with the reason; the others can.
+
+    Attributes:
+        name: of the instance as in `ReadyInstance`; of a fit, its instance id.
+        image_id, path: of a fit, its image and the file that holds it.
+    """
 
     name: str
     error: Exception
+    image_id: str = ""
+    path: Path | None = None
+
+    @property
+    def message(self) -> str:
+        """What is wrong and what was found, in one line."""
+        what, got = getattr(self.error, "what", str(self.error)), getattr(self.error, "got", None)
+        return what if got in (None, "") else f"{what}, got {got}"
 
 
 # An image and its (width, height) in upright pixels -> its instances, in a fixed order. What it raises, such as

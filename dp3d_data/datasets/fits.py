@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.datasets.annotations import MALFORMED, size_of_image
+from dp3d_data.datasets import BadInstance
+from dp3d_data.datasets.annotations import MALFORMED, box_of, size_of_image
 from dp3d_data.datasets.images import open_image
 from dp3d_data.datasets.locations import read_json
 from dp3d_data.errors import Dp3dError, InputCorrupt, ShapeError
@@ -122,21 +124,7 @@ class Fit:
             size = size_of_image(*_numbers("image_size", self.image_size, 2))
             object.__setattr__(self, "image_size", size)
         if self.box is not None:
-            box = _numbers("box", self.box, 4)
-            if box[2] <= box[0] or box[3] <= box[1]:
-                raise InputCorrupt("not a box", got=box, expected="x0 < x1 and y0 < y1, in image pixels")
-            object.__setattr__(self, "box", box)
-
-
-@dataclass(frozen=True)
-class FitFailure:
-    """A fit that cannot be used, with what a user needs to find it: a row of the failures table."""
-
-    instance_id: str
-    image_id: str
-    path: Path
-    error: str
-    message: str
+            object.__setattr__(self, "box", box_of(self.box))
 
 
 def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
@@ -199,7 +187,7 @@ def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tupl
 
 def attempt(
     instance_id: str, image_id: str, path: Path, build: Callable[..., Fit], *arguments: Any
-) -> Fit | FitFailure:
+) -> Fit | BadInstance:
     """The fit that `build` makes of the arguments and the two names, or why it makes none."""
     try:
         return build(*arguments, instance_id=instance_id, image_id=image_id)
@@ -207,11 +195,11 @@ def attempt(
         return failure(instance_id, image_id, path, error)
 
 
-def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> FitFailure:
+def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> BadInstance:
+    """A fit that cannot be used; its error is one of ours, without the frames that it came through."""
     if not isinstance(error, Dp3dError):
         error = InputCorrupt(f"not the fields expected: {error!r}"[:200])
-    got = "" if error.got in (None, "") else f", got {error.got}"
-    return FitFailure(instance_id, image_id, path, type(error).__name__, error.what + got)
+    return BadInstance(instance_id, copy(error), image_id, path)
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -6,15 +6,16 @@ import base64
 import io
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
-from dp3d_data.datasets.annotations import MALFORMED, box_of, instance_of, reading
+from dp3d_data.datasets.annotations import MALFORMED, box_of, in_words, instance_of, reading
 from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
 from dp3d_data.datasets.locations import find_image, read_json, require_images, require_tree
@@ -22,6 +23,9 @@ from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_prediction, integer_box
 from dp3d_data.matching.charts import require_person
 from dp3d_data.records import DensePrediction, ImageRecord
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 CHARTS = 24
 RESULTS = "DensePose's results: a list of objects with image_id, category_id, score, bbox, uv_shape and uv_data"
@@ -193,22 +197,29 @@ def decode_png(data: bytes, what: str, size: tuple[int, int] | None = None) -> U
     Raises:
         InputCorrupt: anything else, or too many pixels.
     """
+    with _png(io.BytesIO(data), f"{what}: not a PNG", "a whole PNG of I, U and V") as image:
+        if image.mode != "RGB" or image.width * image.height > MAX_PIXELS:
+            got = f"{image.mode}, {image.width} x {image.height}"
+            expected = f"three channels, at most {MAX_PIXELS} pixels"
+            raise InputCorrupt(f"{what}: not an IUV image", got=got, expected=expected)
+        if size not in (None, image.size):
+            got, expected = f"{image.width} x {image.height}", f"{size[0]} x {size[1]}, as uv_shape says"
+            raise InputCorrupt(f"{what}: another size than uv_shape", got=got, expected=expected)
+        return np.asarray(image)
+
+
+@contextmanager
+def _png(source: Any, what: str, expected: str, path: str | None = None) -> Iterator[ImageFile]:
+    """A PNG of others, decoded as far as the block does; what is wrong with it is an InputCorrupt that says `what`."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.mode != "RGB" or image.width * image.height > MAX_PIXELS:
-                got = f"{image.mode}, {image.width} x {image.height}"
-                expected = f"three channels, at most {MAX_PIXELS} pixels"
-                raise InputCorrupt(f"{what}: not an IUV image", got=got, expected=expected)
-            if size not in (None, image.size):
-                got, expected = f"{image.width} x {image.height}", f"{size[0]} x {size[1]}, as uv_shape says"
-                raise InputCorrupt(f"{what}: another size than uv_shape", got=got, expected=expected)
-            return np.asarray(image)
+        with Image.open(source, formats=["PNG"]) as image:
+            yield image
     except InputCorrupt:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise InputCorrupt(f"{what}: not a PNG", got=str(error)[:120], expected="a whole PNG of I, U and V") from error
+        raise InputCorrupt(what, got=in_words(error)[:120], expected=expected, path=path) from error
 
 
 def _in_order(pixels: np.ndarray, what: str) -> np.ndarray:
@@ -231,16 +242,12 @@ def _prediction(origin: tuple[int, int], pixels: np.ndarray, index: ChartIndex, 
 
 def _people(path: str, body: np.ndarray) -> np.ndarray:
     """The number of the person at each pixel of a body, from 1."""
-    from PIL import Image
-
     place = path.removesuffix(ENDING) + INDICES
     if not os.path.isfile(place):
         return body.astype(np.int64)
-    errors = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
     expected = "a PNG of one channel, of the size of the IUV image"
-    with reading("not the numbers of the people", expected, path=place, errors=errors):
-        with Image.open(place, formats=["PNG"]) as image:
-            numbers = np.asarray(image).astype(np.int64)
+    with _png(place, "not the numbers of the people", expected, place) as image:
+        numbers = np.asarray(image).astype(np.int64)
         if numbers.shape != body.shape:
             raise ValueError(f"{image.width} x {image.height} pixels, {image.mode}")
     return np.where(body, numbers, 0)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, failure, fit_camera, joints, take
+from dp3d_data.datasets import BadInstance, Dataset
+from dp3d_data.datasets.fits import Fit, FitCamera, attempt, failure, fit_camera, joints, take
 from dp3d_data.datasets.locations import read_json, require_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.files import write_text
@@ -30,7 +30,7 @@ class Neutral(Dataset):
 
     name = "neutral"
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         root = self.root(EXPECTED)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         require_tree(paths, root, EXPECTED, HINT)

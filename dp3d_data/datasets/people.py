@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.datasets import Dataset
+from dp3d_data.datasets import BadInstance, Dataset
 from dp3d_data.datasets.annotations import MALFORMED, Annotations, box_of, reading
 from dp3d_data.datasets.fits import (
     Fit,
     FitCamera,
-    FitFailure,
     attempt,
     failure,
     joints,
@@ -84,7 +83,7 @@ class Human36M(Dataset):
             records.append(boxes.get(name, Annotations()).of(record) if marked else record)
         return records
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         """Every annotation: subjects in order of number, then annotations as the file has them.
 
         A frame without parameters is a failure: the mocap could not be fitted there.
@@ -122,7 +121,7 @@ def _marked_person(note: dict[str, Any]) -> GivenObject:
     return GivenObject(box_of(note["bbox"], sized=True), str(note["id"]))
 
 
-def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailure]:
+def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | BadInstance]:
     start = f"{PREFIX}{subject}"
     parameters = [folder / (start + end) for end in PARAMETERS if (folder / (start + end)).is_file()]
     path, camera = folder / (start + DATA), folder / f"{start}_camera.json"
@@ -187,7 +186,7 @@ class ThreeDPW(Dataset):
         pairs = [(name, name.partition("/")[0]) for name in names]
         return [ImageRecord(name, str(folder / name), self.name, group, splits.get(group)) for name, group in pairs]
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         """Every person of every frame: sequences by name, then people, then frames.
 
         A sequence that cannot be read is one failure; a frame whose camera is marked as not aligned is one, too.
@@ -205,7 +204,7 @@ def sequences(root: Path) -> list[tuple[str, str, Path]]:
     return sorted((path.stem, SEQUENCE_FOLDERS[folder], path) for folder, path in paths)
 
 
-def _fits_of_sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | FitFailure]:
+def _fits_of_sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | BadInstance]:
     try:
         fields = read_pickle(path)
         refuse_unknown(fields, (*USED, *UNUSED))
@@ -270,7 +269,7 @@ class Up3d(Dataset):
         require_tree(names, folder, UP3D_IMAGES, UP3D_HINT, "no UP-3D here")
         return [ImageRecord(name, str(folder / name), self.name, group=name, split=splits.get(name)) for name in names]
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         folder = subfolder(self.root(UP3D_FITS), "up-3d")
         paths = sorted(folder.glob(f"*{FIT_ENDING}"))
         require_tree(paths, folder, UP3D_FITS, UP3D_HINT)

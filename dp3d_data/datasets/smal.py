@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets import Dataset
+from dp3d_data.datasets import BadInstance, Dataset
 from dp3d_data.datasets.annotations import box_of, reading, size_of_image
 from dp3d_data.datasets.fits import (
     LIMBS,
     SMAL_BETAS,
     Fit,
     FitCamera,
-    FitFailure,
     attempt,
     fit_camera,
     one_number,
@@ -51,7 +50,7 @@ class Smalify(Dataset):
 
     name = "smalify"
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         root = self.root(SMALIFY)
         paths = sorted(root.rglob(LAST), key=lambda path: path.parts)
         require_tree(paths, root, SMALIFY, SMALIFY_HINT)
@@ -87,7 +86,7 @@ class Wldo(Dataset):
 
     name = "wldo"
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         root = self.root(WLDO)
         paths = sorted(path for path in root.glob("*.npz") if path.name != SUMMARY)
         require_tree(paths, root, WLDO, WLDO_HINT)
@@ -137,7 +136,7 @@ class Animal3D(Dataset):
 
     name = "animal3d"
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         root = self.root(ANIMAL3D)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         contents = {path: read_json(path, ANIMAL3D, ANIMAL3D_HINT) for path in paths}
@@ -246,7 +245,7 @@ class PosedMesh(Dataset):
 
     name = "posed-mesh"
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         root = self.root(POSED_MESH)
         last: dict[str, Path] = {}
         for path in sorted(root.rglob("*.obj")):

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from dp3d_data.datasets import Dataset
+from dp3d_data.datasets import BadInstance, Dataset
 from dp3d_data.datasets.annotations import (
     Annotations,
     box_of,
@@ -21,7 +21,6 @@ from dp3d_data.datasets.annotations import (
 )
 from dp3d_data.datasets.fits import (
     Fit,
-    FitFailure,
     attempt,
     failure,
     fit_camera,
@@ -82,7 +81,7 @@ class StanfordDogs(Dataset):
             return records
         return [_annotations(notes / Path(record.image_id).with_suffix("")).of(record) for record in records]
 
-    def fits(self) -> Iterator[Fit | FitFailure]:
+    def fits(self) -> Iterator[Fit | BadInstance]:
         root = self.root(FITS)
         below = [path for path in (root / "fits").rglob("*") if path.suffix in ENDINGS]
         paths = sorted((_image_of(path.relative_to(root / "fits")), path) for path in below)

@@ -55,7 +55,7 @@ def load_predictor(
     Raises:
         UsageError: no network for this category, it does not know the category, or there is no such device.
         InputMissing: the weights are not there.
-        CheckpointError, UnsafePickle, WeightsMismatch: the weights cannot be used.
+        CheckpointError, UnsafePickle: the weights cannot be used.
     """
     require_device(device)
     path, model = _path(model, weights, category)
@@ -107,7 +107,7 @@ def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:
     """The network asked for, or the one that the file fits.
 
     Raises:
-        WeightsMismatch: none fits.
+        CheckpointError: none fits.
     """
     if model:
         return as_trained(find_spec(model), checkpoint.notes)
@@ -126,7 +126,7 @@ def check_file(path: str | Path, model: str = "") -> tuple[ModelSpec, Checkpoint
 
     Raises:
         InputMissing, UnsafePickle, CheckpointError: it cannot be read.
-        WeightsMismatch: it does not belong to `model`, or to any network of the table.
+        CheckpointError: it does not belong to `model`, or to any network of the table.
     """
     checkpoint = read_checkpoint(path)
     spec = _spec(model, checkpoint, Path(path))

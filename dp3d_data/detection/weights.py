@@ -18,7 +18,7 @@ from dp3d_data.detection.dense_layers import NonLocal
 from dp3d_data.detection.network import Dp3dDenseRCNN, build_network
 from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.detection.zoo import EMBEDDER, SHAPE, Shapes, differing_traits, matching_specs, nearest_spec
-from dp3d_data.errors import CheckpointError, UnsafePickle, WeightsMismatch
+from dp3d_data.errors import CheckpointError, UnsafePickle
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, described
 from dp3d_data.torch_files import check_archive, packed_weights, refused_global, unpacked_weights, write_torch
@@ -106,7 +106,7 @@ def load_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) -> C
 
     Raises:
         InputMissing, UnsafePickle, CheckpointError: the file cannot be read, or its embeddings say nothing.
-        WeightsMismatch: it belongs to another network; says which.
+        CheckpointError: it belongs to another network; says which.
     """
     checkpoint = read_checkpoint(path)
     fill(network, spec, checkpoint, path)
@@ -117,7 +117,7 @@ def fill(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, path: 
     """Put weights that were read into a network.
 
     Raises:
-        WeightsMismatch: names or shapes differ.
+        CheckpointError: names or shapes differ.
         CheckpointError: a weight is not finite, or embeddings are zero, not finite or all equal.
     """
     state = {name: value for name, value in checkpoint.state.items() if not name.startswith(CONSTANTS)}
@@ -138,7 +138,7 @@ def fill_grown(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, 
     Residual blocks that the weights lack begin by adding nothing; everything else must be there, as in `fill`.
 
     Raises:
-        WeightsMismatch: the weights lack, or have, more than such blocks, or shapes differ.
+        CheckpointError: the weights lack, or have, more than such blocks, or shapes differ.
         CheckpointError: a weight is not finite, or embeddings say nothing.
     """
     fresh: dict[str, torch.Tensor] = {}
@@ -151,7 +151,7 @@ def fill_grown(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, 
     fill(network, spec, replace(checkpoint, state={**fresh, **checkpoint.state}), path)
 
 
-def mismatch(given: Shapes, spec: ModelSpec, path: str | Path, own: Shapes | None = None) -> WeightsMismatch:
+def mismatch(given: Shapes, spec: ModelSpec, path: str | Path, own: Shapes | None = None) -> CheckpointError:
     """The error that says how a state dict differs from a network and where it belongs."""
     own = own or shapes_of(build_network(spec, "meta").state_dict())
     missing, unexpected = sorted(set(own) - set(given)), sorted(set(given) - set(own))
@@ -160,7 +160,7 @@ def mismatch(given: Shapes, spec: ModelSpec, path: str | Path, own: Shapes | Non
     parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", other_shape)]
     got = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in parts if names)
     what, expected = f"these weights do not belong to {spec.name}", f"the {len(own)} arrays of {spec.name}"
-    return WeightsMismatch(what, got=got, expected=expected, hint=_belongs(given), path=path)
+    return CheckpointError(what, got=got, expected=expected, hint=_belongs(given), path=path)
 
 
 def _belongs(given: Shapes) -> str:

@@ -79,7 +79,7 @@ def load_template(name_or_path: str | Path) -> Template:
     A name never means a file in the working directory: a path has a suffix or a folder in it.
 
     Raises:
-        TemplateError: no template of that name, with the near match; or an unusable mesh (MeshIsEmpty, MeshInvalid).
+        TemplateError: no template of that name, with the near match; or an unusable mesh.
         InputMissing, InputCorrupt: no such file, or not a mesh.
     """
     text, path = str(name_or_path), Path(name_or_path)

@@ -56,7 +56,7 @@ def import_mesh(
     Raises:
         InputMissing, InputCorrupt: no such file, or not a mesh.
         UsageError: unknown suffix or axes; an option that a rigged file does not take.
-        MeshIsEmpty, MeshInvalid: no usable surface.
+        TemplateError: no usable surface.
     """
     path = Path(path)
     _check_file(path)

@@ -39,7 +39,7 @@ def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
 
     Raises:
         InputMissing, InputCorrupt: no such file, or not a binary glTF.
-        TemplateError: the file holds no skinned mesh, or one without a usable surface (MeshIsEmpty, MeshInvalid).
+        TemplateError: the file holds no skinned mesh, or one without a usable surface.
     """
     glb = read_glb(path)
     with named_errors(Path(path), UNFIT):

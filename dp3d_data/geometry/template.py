@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.errors import InputCorrupt, InputMissing, MeshInvalid, MeshIsEmpty, TemplateError
+from dp3d_data.errors import InputCorrupt, InputMissing, TemplateError
 from dp3d_data.files import write_arrays
 from dp3d_data.geometry.skeleton import Skeleton, skeleton_arrays, skeleton_from_arrays
 from dp3d_data.geometry.visibility import face_normals, vertex_areas
@@ -161,15 +161,17 @@ def make_template(
 
 MOST_VERTICES = 60_000
 MANY_VERTICES = 12_000
+OWN_MESH = "the published CSE meshes hold no geometry; give your own mesh: dp3d-data template import MESH --name NAME"
+REPAIR = "repair the mesh in a mesh editor, then: dp3d-data template import MESH --name NAME"
 
 
 def check_mesh(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> list[str]:
     """Refuse what cannot be a surface; return a sentence for each thing that makes a poor one.
 
     Raises:
-        MeshIsEmpty: no vertices, or all in one point, as in the published CSE mesh files.
-        MeshInvalid: coordinates that are not finite, faces that name vertices that do not exist, vertices without a
-            face, no faces, or more vertices than pairwise distances fit in memory for.
+        TemplateError: no vertices, or all in one point, as in the published CSE mesh files; coordinates that are not
+            finite, faces that name vertices that do not exist, vertices without a face, no faces, or more vertices than
+            pairwise distances fit in memory for.
     """
     _check_vertices(vertices)
     _check_faces(vertices, faces)
@@ -178,36 +180,39 @@ def check_mesh(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]
 
 def _check_vertices(vertices: np.ndarray) -> None:
     if len(vertices) == 0:
-        raise MeshIsEmpty("the mesh has no vertices", got="0 vertices", expected="a surface")
+        raise TemplateError("the mesh has no vertices", got="0 vertices", expected="a surface", hint=OWN_MESH)
     finite = np.isfinite(vertices).all(axis=1)
     if not finite.all():
         first = int(np.argmin(finite))
         got = f"{int((~finite).sum())} vertices, the first is {first}: {vertices[first].tolist()}"
-        raise MeshInvalid("some vertex coordinates are not finite numbers", got=got)
+        raise TemplateError("some vertex coordinates are not finite numbers", got=got, hint=REPAIR)
     if not vertices.any():
-        raise MeshIsEmpty("all vertices are zero", got=f"{len(vertices)} vertices at (0, 0, 0)", expected="a surface")
+        got = f"{len(vertices)} vertices at (0, 0, 0)"
+        raise TemplateError("all vertices are zero", got=got, expected="a surface", hint=OWN_MESH)
     if not np.ptp(vertices, axis=0).max() > 0:
         got = f"{len(vertices)} vertices at {vertices[0].tolist()}"
-        raise MeshIsEmpty("all vertices lie in one point", got=got, expected="a surface")
+        raise TemplateError("all vertices lie in one point", got=got, expected="a surface", hint=OWN_MESH)
     if len(vertices) > MOST_VERTICES:
         hint, expected = "decimate it to a few thousand vertices in a mesh editor", f"at most {MOST_VERTICES}"
-        raise MeshInvalid("too many vertices for a template", got=len(vertices), expected=expected, hint=hint)
+        raise TemplateError("too many vertices for a template", got=len(vertices), expected=expected, hint=hint)
 
 
 def _check_faces(vertices: np.ndarray, faces: np.ndarray) -> None:
     if len(faces) == 0:
         got = f"{len(vertices)} vertices, 0 faces"
-        raise MeshInvalid("the mesh has no faces; a cloud of points is no template", got=got, expected="a surface")
+        what = "the mesh has no faces; a cloud of points is no template"
+        raise TemplateError(what, got=got, expected="a surface", hint=REPAIR)
     outside = (faces < 0) | (faces >= len(vertices))
     if outside.any():
         face = int(np.argmax(outside.any(axis=1)))
         got = f"{int(outside.any(axis=1).sum())} faces, the first is {face}: {faces[face].tolist()}"
-        raise MeshInvalid("some faces name vertices that do not exist", got=got, expected=f"0 to {len(vertices) - 1}")
+        expected = f"0 to {len(vertices) - 1}"
+        raise TemplateError("some faces name vertices that do not exist", got=got, expected=expected, hint=REPAIR)
     lone = np.setdiff1d(np.arange(len(vertices)), faces)
     if len(lone):
         got = f"{len(lone)} of {len(vertices)}, the first is {lone[0]}"
         hint = "drop them, which renumbers the vertices: dp3d-data template import MESH --name NAME --clean"
-        raise MeshInvalid("some vertices belong to no face", got=got, expected="a face at every vertex", hint=hint)
+        raise TemplateError("some vertices belong to no face", got=got, expected="a face at every vertex", hint=hint)
 
 
 def _surface_warnings(vertices: np.ndarray, faces: np.ndarray) -> Iterator[str]:

@@ -83,7 +83,8 @@ class ChartIndex:
 
     A place belongs to the first triangle of its chart that contains it (edges included), or, where none does, to the
     nearest corner of the chart's triangles. Its vertex is the triangle's corner with the largest barycentric weight. Of
-    equals, the first corner and the smallest seam vertex answer.
+    equals, the first corner and the smallest seam vertex answer. Triangles are kept by the cells of a grid over each
+    chart that their bounding boxes touch.
 
     Args:
         places: [S, 2] u and v in 0..1 of each seam vertex: a body vertex on a seam has one on every chart it touches.
@@ -117,8 +118,26 @@ class ChartIndex:
         if not np.isfinite(self.places).all() or low < 0 or high > 1:
             raise ShapeError("a place outside its chart", got=f"{low} .. {high}", expected="0 .. 1")
         self.num_vertices = int(self.bodies.max()) + 1 if num_vertices is None else num_vertices
-        self.num_charts = int(charts.max())
-        self._charts = {int(chart): _Chart(self.places, self.faces[charts == chart]) for chart in np.unique(charts)}
+        self.charts, number = np.unique(charts, return_inverse=True)
+        self._corners = [np.unique(self.faces[charts == chart]) for chart in self.charts]
+        self._trees = [cKDTree(self.places[corners]) for corners in self._corners]
+        self._keep_by_cells(number)
+
+    def _keep_by_cells(self, number: Int[np.ndarray, "faces"]) -> None:
+        """Sort the triangles by the cells that they touch; those of a cell ascend.
+
+        Args:
+            number: of each triangle's chart, from 0.
+        """
+        triangles = self.places[self.faces]
+        low = _cells(triangles.min(axis=1))
+        span = _cells(triangles.max(axis=1)) - low + 1
+        face, step = _counted(span.prod(axis=1))
+        column, row = low[face, 0] + step % span[face, 0], low[face, 1] + step // span[face, 0]
+        cell = (number[face] * CELLS + row) * CELLS + column
+        order = np.lexsort((face, cell))
+        self._members = face[order]
+        self._starts = np.searchsorted(cell[order], np.arange(len(self.charts) * CELLS * CELLS + 1))
 
     def search(
         self, labels: Int[np.ndarray, "points"], places: Float[np.ndarray, "points 2"]
@@ -139,58 +158,41 @@ class ChartIndex:
         if labels.ndim != 1 or places.shape != (len(labels), 2):
             got = f"labels {labels.shape}, places {places.shape}"
             raise ShapeError("one place for every label", got=got, expected="[N] and [N, 2]")
-        unknown = sorted(set(np.unique(labels).tolist()) - set(self._charts))
-        if unknown:
-            raise ShapeError("a chart that the body has not", got=unknown[:5], expected=f"1 .. {self.num_charts}")
-        seam = np.zeros(len(labels), dtype=np.int64)
-        for chart in np.unique(labels):
-            chosen = np.flatnonzero(labels == chart)
-            seam[chosen] = self._charts[int(chart)].search(places[chosen])
+        unknown = np.setdiff1d(labels, self.charts)
+        if len(unknown):
+            got, expected = unknown[:5].tolist(), f"1 .. {self.charts[-1]}"
+            raise ShapeError("a chart that the body has not", got=got, expected=expected)
+        number, seam = np.searchsorted(self.charts, labels), np.zeros(len(labels), dtype=np.int64)
+        for start in range(0, len(labels), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            seam[part] = self._seam_vertices(number[part], places[part])
         return self.bodies[seam].astype(np.int32)
 
-
-class _Chart:
-    """One chart: its triangles by the cells of a grid that their bounding boxes touch."""
-
-    def __init__(self, places: Float[np.ndarray, "seam 2"], faces: Int[np.ndarray, "f 3"]) -> None:
-        self.faces, self.corners = faces, np.unique(faces)
-        self.triangles, self.corner_places = places[faces], places[self.corners]
-        self.tree = cKDTree(self.corner_places)
-        low = _cells(self.triangles.min(axis=1))
-        span = _cells(self.triangles.max(axis=1)) - low + 1
-        face, step = _counted(span.prod(axis=1))
-        column, row = low[face, 0] + step % span[face, 0], low[face, 1] + step // span[face, 0]
-        cell = row * CELLS + column
-        order = np.lexsort((face, cell))
-        self.members = face[order]
-        self.starts = np.searchsorted(cell[order], np.arange(CELLS * CELLS + 1))
-
-    def search(self, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n"]:
-        """The seam vertex of each point."""
-        parts = [points[start : start + AT_ONCE] for start in range(0, len(points), AT_ONCE)]
-        return np.concatenate([self._search(part) for part in parts]) if parts else np.zeros(0, dtype=np.int64)
-
-    def _search(self, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n"]:
+    def _seam_vertices(self, number: Int[np.ndarray, "n"], points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n"]:
+        """The seam vertex of each point on the chart of that number."""
         cells = _cells(points)
-        cell = cells[:, 1] * CELLS + cells[:, 0]
-        counts = self.starts[cell + 1] - self.starts[cell]
+        cell = (number * CELLS + cells[:, 1]) * CELLS + cells[:, 0]
+        counts = self._starts[cell + 1] - self._starts[cell]
         point, offset = _counted(counts)
-        face = self.members[np.repeat(self.starts[cell], counts) + offset]
-        weights, solid = barycentric(points[point], self.triangles[face])
+        face = self._members[np.repeat(self._starts[cell], counts) + offset]
+        weights, solid = barycentric(points[point], self.places[self.faces[face]])
         hit = np.flatnonzero(solid & (weights >= 0).all(axis=1))
         found, first = np.unique(point[hit], return_index=True)
         chosen = hit[first]  # faces of a cell ascend, so the first hit is the smallest face
         seam = np.full(len(points), -1)
         seam[found] = self.faces[face[chosen], weights[chosen].argmax(axis=1)]
         outside = np.flatnonzero(seam < 0)
-        seam[outside] = self._nearest(points[outside])
+        for chart in np.unique(number[outside]).tolist():
+            own = outside[number[outside] == chart]
+            seam[own] = self._nearest(chart, points[own])
         return seam
 
-    def _nearest(self, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n"]:
+    def _nearest(self, chart: int, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n"]:
         """The corner nearest to each point; of those equally near the smallest."""
-        near = np.sort(self.tree.query(points, k=[*range(1, min(TIES, len(self.corners)) + 1)])[1], axis=1)
-        distances = np.square(points[:, None] - self.corner_places[near]).sum(axis=2)
-        return self.corners[near[np.arange(len(near)), distances.argmin(axis=1)]]
+        corners = self._corners[chart]
+        near = np.sort(self._trees[chart].query(points, k=[*range(1, min(TIES, len(corners)) + 1)])[1], axis=1)
+        distances = np.square(points[:, None] - self.places[corners[near]]).sum(axis=2)
+        return corners[near[np.arange(len(near)), distances.argmin(axis=1)]]
 
 
 def barycentric(

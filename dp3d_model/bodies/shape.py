@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor, nn
 
-from dp3d_data.errors import TemplateMismatch
+from dp3d_data.errors import TemplateError
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import rotation_from, rotation_size
 from dp3d_model.geometry.surface import Surface, spread_seeds
@@ -82,7 +82,7 @@ class Body(nn.Module):
         """Deform this meshing of the template from now on.
 
         Raises:
-            TemplateMismatch: the body knows single vertices of its template.
+            TemplateError: the body knows single vertices of its template.
         """
         self.register_buffer("vertices", surface.vertices, persistent=False)
         self.register_buffer("functions", surface.functions, persistent=False)
@@ -135,7 +135,8 @@ class BasisBody(Body):
 
     def carry(self, surface: Surface) -> None:
         got, expected = f"{len(surface.vertices)} vertices", f"the template it learned, {len(self.vertices)} vertices"
-        raise TemplateMismatch("a basis of shapes knows single vertices", got=got, expected=expected)
+        hint = "train a model on these shards: dp3d-model train --shards PATH"
+        raise TemplateError("a basis of shapes knows single vertices", got=got, expected=expected, hint=hint)
 
 
 def first_parts(surface: Surface, count: int, sharpness: float) -> Float[Tensor, "j m"]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dp3d_data.errors import NothingToDo, TemplateMismatch
+from dp3d_data.errors import NothingToDo, TemplateError
 from dp3d_data.geometry.rigid_camera import view_angles
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
@@ -146,7 +146,7 @@ def evaluate(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[st
 
     Raises:
         NothingToDo: no instance carries its true shape.
-        TemplateMismatch: the models belong to different templates.
+        TemplateError: the models belong to different templates.
     """
     truth, surface = instances.with_truth(), common_surface(lifters)
     scores = {name: score_model(lifter, truth) for name, lifter in lifters.items()}
@@ -157,13 +157,13 @@ def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
     """The template that all models share.
 
     Raises:
-        TemplateMismatch: they belong to different templates.
+        TemplateError: they belong to different templates.
     """
     surfaces = {name: lifter.surface for name, lifter in lifters.items()}
     found = {surface.content_hash for surface in surfaces.values()}
     if len(found) > 1:
         got = ", ".join(f"{name}: {surface.name} {surface.content_hash}" for name, surface in surfaces.items())
-        raise TemplateMismatch("models of different templates cannot be compared", got=got, expected="one template")
+        raise TemplateError("models of different templates cannot be compared", got=got, expected="one template")
     return next(iter(surfaces.values()))
 
 
@@ -230,7 +230,7 @@ def evaluate_unknown(lifters: Mapping[str, Lifter], instances: KeypointBatch) ->
 
     Raises:
         NothingToDo: no instance.
-        TemplateMismatch: the models belong to different templates.
+        TemplateError: the models belong to different templates.
     """
     if not len(instances):
         raise NothingToDo("no instance to measure", hint="name another split: --set split=all")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.config import changed, file_digest, fingerprint_of, plain
-from dp3d_data.errors import InputMissing, ShardError, TemplateMismatch
+from dp3d_data.errors import InputMissing, ShardError, TemplateError
 from dp3d_data.files import read_json, write_json, write_text
 from dp3d_data.loader import ShardSource, Source
 from dp3d_data.shards import require_files
@@ -146,14 +146,14 @@ def open_runs(
 
     Raises:
         InputMissing, UsageError, ShardError: see ShardReader.
-        TemplateMismatch: the two belong to different templates.
+        TemplateError: the two belong to different templates.
     """
     if not reader.remote:
         require_files(reader.folder)
     if reader.template.content_hash != other.template.content_hash:
         what = "the shards to measure on belong to another template than those to learn from"
         got, expected = (f"{one.template.name} {one.template.content_hash}" for one in (other, reader))
-        raise TemplateMismatch(what, got=got, expected=expected, path=other.folder)
+        raise TemplateError(what, got=got, expected=expected, path=other.folder)
     surface = surface_of(reader.template, reader.basis.functions, reader.basis.functions.shape[1])
     return Runs(surface, ShardSource(reader, split, fields), *test, folder, **options)
 

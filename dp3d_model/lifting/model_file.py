@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from dp3d_data.categories import category as category_named
 from dp3d_data.config import former_names, from_mapping, plain, workspace
-from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
+from dp3d_data.errors import CheckpointError, TemplateError
 from dp3d_data.files import require_keys
 from dp3d_data.geometry.template import Template
 from dp3d_data.torch_files import packed_weights, read_torch, unpacked_weights, write_torch
@@ -27,6 +27,7 @@ FORMAT = 1
 # Of a model whose large matrices are kept in 8 bits.
 SMALL_FORMAT = 2
 MODEL_FILE = "model.pt"
+TRAIN = "train a model on these shards: dp3d-model train --shards PATH"
 KINDS = {
     "model": {
         "recipe": str,
@@ -81,7 +82,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
     Raises:
         InputMissing: no such file.
         CheckpointError: not a model file.
-        WeightsMismatch: its weights do not fit its own settings.
+        CheckpointError: its weights do not fit its own settings.
     """
     content = read_content(path, "model")
     name, content_hash, unit, factor = (content["template"][key] for key in TEMPLATE_KINDS)
@@ -119,13 +120,13 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | P
     """Strict loading.
 
     Raises:
-        WeightsMismatch: names or shapes differ.
+        CheckpointError: names or shapes differ.
     """
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         got = str(error).splitlines()[-1].strip()
-        raise WeightsMismatch("the weights do not fit the settings", got=got, path=path) from error
+        raise CheckpointError("the weights do not fit the settings", got=got, path=path) from error
 
 
 def read_content(path: str | Path, kind: str) -> dict[str, Any]:
@@ -179,12 +180,12 @@ def check_template(lifter: Lifter, template: Template, path: str | Path | None =
     """Refuse shards of another template: their vertex ids mean other places.
 
     Raises:
-        TemplateMismatch: the content hashes differ.
+        TemplateError: the content hashes differ.
     """
     own, what = lifter.surface, "the shards belong to another template than the model"
     if template.content_hash != own.content_hash:
         got, expected = f"{template.name} {template.content_hash}", f"{own.name} {own.content_hash}"
-        raise TemplateMismatch(what, got=got, expected=expected, path=path)
+        raise TemplateError(what, got=got, expected=expected, hint=TRAIN, path=path)
 
 
 # Mean distance between two meshings of one surface, template units.
@@ -197,7 +198,7 @@ def lifter_for(lifter: Lifter, template: Template, remeshed: bool, path: str | P
     """The model on the template of some shards: its own, or, where that is asked for, another meshing of it.
 
     Raises:
-        TemplateMismatch: another template.
+        TemplateError: another template.
     """
     if not remeshed or template.content_hash == lifter.surface.content_hash:
         check_template(lifter, template, path)
@@ -209,7 +210,7 @@ def carried(surface: Surface, template: Template, path: str | Path | None = None
     """The template with the functions of a surface that has the same shape (ours): linear inside the nearest triangle.
 
     Raises:
-        TemplateMismatch: the two surfaces lie apart.
+        TemplateError: the two surfaces lie apart.
     """
     blank = np.zeros((len(template.vertices), 1), dtype=np.float32)
     found = surface_of(template, blank, 1)
@@ -219,7 +220,7 @@ def carried(surface: Surface, template: Template, path: str | Path | None = None
     if apart > APART:
         what, expected = "the shards' template is no other meshing of the model's", f"{surface.name}, at most {APART}"
         got = f"{template.name}, on average {apart:.3f} of the extent away"
-        raise TemplateMismatch(what, got=got, expected=expected, path=path)
+        raise TemplateError(what, got=got, expected=expected, hint=TRAIN, path=path)
     shares = torch.tensor(weights, dtype=torch.float32)[..., None]
     return replace(found, functions=(shares * surface.functions[torch.tensor(corners)]).sum(1))
 

@@ -179,7 +179,7 @@ class Lifter(nn.Module):
         """The same weights on another meshing of the template, whose functions are this one's at the same places.
 
         Raises:
-            TemplateMismatch: the body knows single vertices of its template.
+            TemplateError: the body knows single vertices of its template.
         """
         other = copy.deepcopy(self)
         other.surface, other.functions = surface, surface.functions

@@ -119,7 +119,7 @@ class Trainer:
         """Begin with the weights of another model of the same shape, before any step.
 
         Raises:
-            WeightsMismatch: its settings shape another network.
+            CheckpointError: its settings shape another network.
         """
         load_weights(self.objective.lifter, lifter.state_dict(), "--init")
         sums = [value.cpu().double().sum().item() for value in lifter.state_dict().values()]

@@ -73,7 +73,7 @@ def model_and_instances(folder: Path, config: LiftConfig) -> tuple[Lifter, Keypo
 
     Raises:
         UsageError: more than one kind of input, or no such device.
-        TemplateMismatch: instances of another template.
+        TemplateError: instances of another template.
     """
     from dp3d_data.device import require_device
     from dp3d_model.export.gallery import photographs_first

@@ -13,7 +13,7 @@ import click
 
 from dp3d_data.categories import categories, folder_of
 from dp3d_data.config import changed, file_digest, workspace
-from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, TemplateMismatch, UsageError
+from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, TemplateError, UsageError
 from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from pipelines.cli.commandline import LazyGroup, command, config_options, each, say
 from pipelines.cli.evaluate import named_runs
@@ -94,7 +94,7 @@ def opened(
 
     Raises:
         InputMissing, ShardError, UsageError: no such shards, or no such body.
-        TemplateMismatch: they are of another template than the model or the views.
+        TemplateError: they are of another template than the model or the views.
     """
     import numpy as np
 
@@ -185,7 +185,7 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     plan = make_plan(SynthConfig(category=category, count=MIXED, out=str(out), **views))
     if plan.template.content_hash != template.content_hash:
         got, expected = f"{template.name} {template.content_hash}", f"{plan.template.name} {plan.template.content_hash}"
-        raise TemplateMismatch("synthetic views are made of the built-in template alone", got=got, expected=expected)
+        raise TemplateError("synthetic views are made of the built-in template alone", got=got, expected=expected)
     say(f"{category}: {MIXED} synthetic views in {out}")
     run, _ = make_run(plan)
     table = pa.concat_tables(run.instances())

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import dp3d_data.errors as errors
-from dp3d_data.errors import CheckpointError, Dp3dError, InputMissing, MeshIsEmpty, TemplateError
+from dp3d_data.errors import CheckpointError, Dp3dError, InputMissing, UnsafePickle
 from tests.house.program_words import find, options
 from tests.house.source_tree import modules, short
 from tests.shared import ROOT
@@ -48,7 +48,7 @@ def test_exit_codes_tell_the_families_apart():
 
 
 def test_subclasses_keep_the_exit_code_of_their_family():
-    assert MeshIsEmpty.exit_code == TemplateError.exit_code
+    assert UnsafePickle.exit_code == CheckpointError.exit_code
     for kind in CLASSES.values():
         for parent in kind.__bases__:
             if issubclass(parent, Dp3dError) and parent is not Dp3dError:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dp3d_data.errors import TemplateMismatch
+from dp3d_data.errors import TemplateError
 from dp3d_data.geometry.template import make_template
 from dp3d_model.evaluation.evaluator import lift
 from dp3d_model.geometry.surface import Surface
@@ -123,11 +123,11 @@ def test_functions_are_carried_to_the_nearest_point():
 def test_another_surface_is_refused():
     vertices, faces = blob(2)
     other = make_template("box", vertices * [1.0, 2.0, 0.3], faces)
-    with pytest.raises(TemplateMismatch, match="no other meshing of the model's"):
+    with pytest.raises(TemplateError, match="no other meshing of the model's"):
         lifter_for(stirred(), other, remeshed=True)
-    with pytest.raises(TemplateMismatch, match="belong to another template"):
+    with pytest.raises(TemplateError, match="belong to another template"):
         lifter_for(stirred(), make_template("coarse", vertices, faces), remeshed=False)
-    with pytest.raises(TemplateMismatch, match="knows single vertices"):
+    with pytest.raises(TemplateError, match="knows single vertices"):
         lifter_for(stirred({"model.body": "basis"}), make_template("coarse", vertices, faces), remeshed=True)
 
 

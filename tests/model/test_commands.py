@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from dp3d_data.config import changed
-from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, UsageError, WeightsMismatch
+from dp3d_data.errors import CheckpointError, InputMissing, TemplateError, UsageError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.records import VertexView
@@ -153,7 +153,7 @@ def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_pat
     fine = toy_surface(subdivisions=3)
     finer = make_shards(tmp_path, make_template("finer", fine.vertices.numpy(), fine.faces.numpy()), 20, fine)
     refused = CliRunner().invoke(main, ["evaluate", "--shards", str(finer)])
-    assert isinstance(refused.exception, TemplateMismatch) or "belong to another template" in refused.stderr
+    assert isinstance(refused.exception, TemplateError) or "belong to another template" in refused.stderr
     measured = run("evaluate", "--shards", str(finer), "--set", "remeshed=true")
     assert measured.exit_code == 0, measured.output
     assert json.loads((workspace / "evaluation" / "evaluation.json").read_text())["vertices"] == 642
@@ -211,7 +211,7 @@ def test_shards_of_another_template_are_refused(trained, tmp_path):
         refused = run(*words, "--shards", str(other))
         assert refused.exit_code == 6
         assert "the shards belong to another template than the model" in refused.stderr
-    with pytest.raises(TemplateMismatch, match="another template than the model"):
+    with pytest.raises(TemplateError, match="another template than the model"):
         check_template(load_model(trained / "model"), grid_template())
 
 
@@ -236,7 +236,7 @@ def test_files_that_are_no_models(model, tmp_path):
     content = torch.load(model / "model.pt", weights_only=True)
     content["weights"].popitem()
     write_torch(tmp_path / "partial.pt", content)
-    with pytest.raises(WeightsMismatch, match="the weights do not fit the settings"):
+    with pytest.raises(CheckpointError, match="the weights do not fit the settings"):
         load_model(tmp_path / "partial.pt")
 
 

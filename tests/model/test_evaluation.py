@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
+from dp3d_data.errors import NothingToDo, TemplateError, UsageError
 from dp3d_data.geometry.renderer import view_rotation
 from dp3d_data.shards import reader
 from dp3d_data.shards.batch import KeypointBatch, collate
@@ -194,7 +194,7 @@ def test_several_models_stand_beside_the_rigid_template(tmp_path):
         "noisy, vertices in ten bins",
     ):
         assert words in text
-    with pytest.raises(TemplateMismatch, match="models of different templates cannot be compared"):
+    with pytest.raises(TemplateError, match="models of different templates cannot be compared"):
         evaluate({"one": noisy, "two": Lifter(replace(surface, content_hash="0ther"), tiny()).eval()}, world)
 
 

