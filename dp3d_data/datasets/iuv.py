@@ -211,13 +211,15 @@ def decode_png(data: bytes, what: str, size: tuple[int, int] | None = None) -> U
 @contextmanager
 def _png(source: Any, what: str, expected: str, path: str | None = None) -> Iterator[ImageFile]:
     """A PNG of others, decoded as far as the block does; what is wrong with it is an InputCorrupt that says `what`."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(source, formats=["PNG"]) as image:
             yield image
     except InputCorrupt:
         raise
+    except UnidentifiedImageError as error:  # its text tells where in memory the bytes lie
+        raise InputCorrupt(what, expected=expected, path=path) from error
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputCorrupt(what, got=in_words(error)[:120], expected=expected, path=path) from error
 
