@@ -198,20 +198,29 @@ def annotate_views(
             _tell(advance, own)
         return found
     networks = {name: one for name, one in annotators.items() if isinstance(one, Annotator)}
-    config, (size, threads) = first.config, (1, 1) if first.config.device == "cpu" else (8, 4)
+    with limited_threads(first.config.threads):
+        _annotate_in_passes(networks, images, found, advance)
+    return found
+
+
+def _annotate_in_passes(
+    annotators: Mapping[str, Annotator], images: Sequence[Views], found: list[dict[str, Rows]], advance: Advance
+) -> None:
+    """Fill in what networks find; images of one shape share a pass, and are read ahead of it."""
+    config = next(iter(annotators.values())).config
+    size, threads = (1, 1) if config.device == "cpu" else (8, 4)
     size, threads = config.batch or size, config.readers or threads
-    prepared = prefetched(partial(_prepared, networks), images, threads=threads, depth=size + 2 * threads)
+    prepared = prefetched(partial(_prepared, annotators), images, threads=threads, depth=size + 2 * threads)
     for group in bucketed(enumerate(prepared), lambda one: _shape(one[1][0]), size):
         for place, (_, rows) in group:
             found[place] = rows
-        for name, annotator in networks.items():
+        for name, annotator in annotators.items():
             places = [place for place, (todo, _) in group if name in todo]
             own_rows = annotator.annotate_together([todo[name] for _, (todo, _) in group if name in todo])
             for place, one in zip(places, own_rows, strict=True):
                 found[place][name] = one
         for place, _ in group:
             _tell(advance, found[place])
-    return found
 
 
 def _tell(advance: Advance, found: Mapping[str, Rows]) -> None:
