@@ -17,12 +17,12 @@ from dp3d_data.errors import FingerprintMismatch, InputMissing, UsageError
 from dp3d_data.files import locked
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import first_imported, is_folder_of_templates, template_in
-from dp3d_data.records import ImageRecord, present
+from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.annotate import Annotator, RowMaker, require_same_template
-from pipelines.annotators import PrecomputedAnnotator, own_annotator, own_version
+from pipelines.annotate import require_same_template
+from pipelines.annotators import own_version
 from pipelines.chunks import (
     Advance,
     Executor,
@@ -69,17 +69,6 @@ class ExtractPlan(Plan):
     def records(self) -> tuple[ImageRecord, ...]:
         """The images, in order."""
         return self.inputs.records
-
-    def annotator(self, predictor: DensePredictor | None = None) -> RowMaker:
-        """What turns an image into rows: the network, loaded where it is not given, or a source that needs none."""
-        config, source = self.config, self.inputs.source
-        if own_version(config.model):
-            return PrecomputedAnnotator(config, own_annotator(config, self.template), self.template, self.model)
-        if source.model:
-            return PrecomputedAnnotator(config, source, self.template, self.model)
-        if predictor is None and self.make_predictor is not None:
-            predictor = self.make_predictor()
-        return Annotator(self.config, present(predictor), self.template, self.model)
 
 
 def _executor(config: ExtractConfig, chunks: int) -> Executor:
@@ -130,7 +119,7 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
         make_predictor, model = None, config.model or inputs.source.model
         digest += file_digest(config.weights) if config.weights else ""
     elif own := own_version(config.model):
-        model = own
+        make_predictor, model = None, own
     elif make_predictor is None:
         make_predictor, model, weights = network_of(config)
         digest += weights

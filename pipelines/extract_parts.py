@@ -23,7 +23,8 @@ from dp3d_data.shards import INSTANCE_SCHEMA, Run, RunWriter, instance_batch
 from dp3d_data.shards.files import read_table, table_options
 from dp3d_data.shards.run_writer import amend, failed_in
 from dp3d_data.shards.runs import HASHED, MARKER, changed_images, chunk_path, done_chunks, found_run
-from pipelines.annotate import RowMaker, Views, annotate_views, limited_threads
+from pipelines.annotate import Annotate, Annotator, Views, annotate_in_passes, limited_threads
+from pipelines.annotators import PrecomputedAnnotator, annotate_one_by_one, own_annotator, own_version
 from pipelines.chunks import Advance, MakeChunk, Rows, failure_row
 
 if TYPE_CHECKING:
@@ -55,11 +56,11 @@ def shared_chunks(missing: Mapping[str, Mapping[int, Sequence[ImageRecord]]]) ->
 def load_chunks(plans: Mapping[str, ExtractPlan], writers: Mapping[str, RunWriter]) -> MakeChunk:
     """Load the network of some categories; what makes their chunks."""
     with limited_threads(next(iter(plans.values())).config.threads):
-        return partial(_make_chunk, annotators_of(plans), writers)
+        return partial(_make_chunk, annotation_of(plans), writers)
 
 
 def _make_chunk(
-    annotators: Mapping[str, RowMaker],
+    annotate: Annotate,
     writers: Mapping[str, RunWriter],
     index: int | None,
     chunk: Sequence[Views],
@@ -68,7 +69,7 @@ def _make_chunk(
 ) -> None:
     """Annotate the images of one number, or those that failed before, and write their tables; see `MakeChunk`."""
     if index is None:
-        annotate_views(annotators, chunk)
+        annotate(chunk, advance)
         return
     records = {name: [views[name] for views in chunk if name in views] for name in writers}
     open_writers = {name: writer for name, writer in writers.items() if not writer.holds(index)}
@@ -82,7 +83,7 @@ def _make_chunk(
         for name, record in views.items():
             rows[name].failures.append(failure_row(record, WORKER, WorkerLost(DEADLY, hint=OPENS)))
         advance(1, 0, len(views))
-    for name, own in (pair for one in annotate_views(annotators, todo, advance) for pair in one.items()):
+    for name, own in (pair for one in annotate(todo, advance) for pair in one.items()):
         rows[name].add(own)
     for name, writer in open_writers.items():
         names = [record.image_id for record in records[name]]
@@ -92,14 +93,24 @@ def _make_chunk(
             writer.commit(index, **vars(rows[name]), inputs=len(names))
 
 
-def annotators_of(plans: Mapping[str, ExtractPlan]) -> dict[str, RowMaker]:
-    """What turns images into rows of each category: one network for all of them, or a source that needs none."""
-    first = next(iter(plans.values()))
-    if len(plans) == 1 or first.make_predictor is None:
-        return {name: plan.annotator() for name, plan in plans.items()}
-    predictor = first.make_predictor()
-    own = getattr(predictor, "of_category", lambda name: predictor)
-    return {name: plan.annotator(own(name)) for name, plan in plans.items()}
+def annotation_of(plans: Mapping[str, ExtractPlan]) -> Annotate:
+    """What turns images into rows of each category: one network for all of them, loaded here, or what needs none."""
+    make_predictor = next(iter(plans.values())).make_predictor
+    if make_predictor is None:
+        return partial(annotate_one_by_one, {name: _precomputed(plan) for name, plan in plans.items()})
+    predictor = make_predictor()
+    of_category = getattr(predictor, "of_category", None) if len(plans) > 1 else None
+    networks = {}
+    for name, plan in plans.items():
+        own = of_category(name) if of_category else predictor
+        networks[name] = Annotator(plan.config, own, plan.template, plan.model)
+    return partial(annotate_in_passes, networks)
+
+
+def _precomputed(plan: ExtractPlan) -> PrecomputedAnnotator:
+    """The annotator of another package, or the correspondences of the source."""
+    source = own_annotator(plan.config, plan.template) if own_version(plan.config.model) else plan.inputs.source
+    return PrecomputedAnnotator(plan.config, source, plan.template, plan.model)
 
 
 def _wanted(writer: RunWriter, index: int, records: Sequence[ImageRecord]) -> set[str]:
@@ -232,11 +243,11 @@ def probe(plans: Sequence[ExtractPlan], images: Sequence[Views]) -> tuple[float,
     """Seconds to load the network, seconds an image, and the rows of the images looked at."""
     chosen = [images[place] for place in sorted({number * len(images) // PROBES for number in range(PROBES)})]
     rows, began = Rows(), time.perf_counter()
-    annotators = annotators_of({plan.config.category: plan for plan in plans})
+    annotate = annotation_of({plan.config.category: plan for plan in plans})
     loading = time.perf_counter() - began
-    annotate_views(annotators, chosen[:1])
+    annotate(chosen[:1], lambda *_: None)
     began = time.perf_counter()
-    for one in (one for found in annotate_views(annotators, chosen) for one in found.values()):
+    for one in (one for found in annotate(chosen, lambda *_: None) for one in found.values()):
         rows.add(one)
     return loading, (time.perf_counter() - began) / len(chosen), rows
 
