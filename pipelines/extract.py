@@ -137,7 +137,7 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
         out,
         chunks,
         _executor(config, len(chunks)),
-        {record.image_id: record.path for record in records},
+        photographs={record.image_id: record.path for record in records},
         inputs=inputs,
         model=model,
         make_predictor=make_predictor,

@@ -133,10 +133,10 @@ def make_plan(config: ProjectConfig) -> Plan:
         place_of(config.out, config.category, "project"),
         chunks,
         Executor(worker_count(config.workers, len(chunks), "cpu")),
-        photographs,
-        partial(projector, config, bodies, template, subset),
-        pictured,
-        {} if subset is None else {"subset": _subset_notes(config, subset)},
+        photographs=photographs,
+        rows=partial(projector, config, bodies, template, subset),
+        pictured=pictured,
+        extra={} if subset is None else {"subset": _subset_notes(config, subset)},
     )
 
 
