@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,6 +42,8 @@ Result = TypeVar("Result")
 
 # Category -> the record of one image in it: the same file, with the objects of that category.
 Views = dict[str, ImageRecord]
+# The rows of each image in each category that it has a record in; told of every image that is finished.
+Annotate = Callable[[Sequence[Views], Advance], list[dict[str, Rows]]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class PreparedImage:
     rows: Rows
 
 
-class RowMaker(ABC):
+class RowMaker:
     """Views to rows, or to reasons for none, whatever finds the correspondences.
 
     Args:
@@ -74,11 +75,6 @@ class RowMaker(ABC):
 
     def __init__(self, config: ExtractConfig, template: Template, model: str) -> None:
         self.config, self.template, self.model = config, template, model
-        self.area_shares = template.area_shares
-
-    @abstractmethod
-    def annotate(self, record: ImageRecord) -> Rows:
-        """The rows of one image; never raises for what is wrong with the image."""
 
     def add_instance(
         self,
@@ -105,7 +101,7 @@ class RowMaker(ABC):
         elif len(found.ids) < self.config.min_vertices:
             rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(found.ids)))
         else:
-            known = {"visible_area": float(self.area_shares[found.ids].sum()), "mask": mask, **known}
+            known = {"visible_area": float(self.template.area_shares[found.ids].sum()), "mask": mask, **known}
             known |= {"box": box, "score": score, "category": self.config.category}
             rows.instances.append(instance_row(instance_id, info, found, self.template, self.model, **known))
 
@@ -136,7 +132,8 @@ class Annotator(RowMaker):
             self.index = index_of(self.predictor, self.class_id, config)
 
     def annotate(self, record: ImageRecord) -> Rows:
-        return annotate_views({"": self}, [{"": record}])[0][""]
+        """The rows of one image; never raises for what is wrong with the image."""
+        return annotate_in_passes({"": self}, [{"": record}])[0][""]
 
     def prepared(self, record: ImageRecord, photograph: Photograph, pixels: Any) -> PreparedImage | Rows:
         """An image that is read, its `pixels` as the network wants them; its rows where there is no object to look at.
@@ -183,38 +180,35 @@ class Annotator(RowMaker):
         return rows
 
 
-def annotate_views(
-    annotators: Mapping[str, RowMaker], images: Sequence[Views], advance: Advance = lambda *_: None
+def annotate_in_passes(
+    annotators: Mapping[str, Annotator], images: Sequence[Views], advance: Advance = lambda *_: None
 ) -> list[dict[str, Rows]]:
-    """The rows of each image in each category that it has a record in; an image is read once for all of them.
+    """The rows of each image in each category that it has a record in; see `Annotate`.
+
+    An image is read once for all categories, ahead of the network; images of one shape share a pass.
 
     Args:
         annotators: by category; all share a network, whose pass the categories of an image share too.
     """
-    found, first = list[dict[str, Rows]]({} for _ in images), next(iter(annotators.values()))
-    if not isinstance(first, Annotator):
-        for own, views in zip(found, images, strict=True):
-            own |= {name: annotators[name].annotate(record) for name, record in views.items()}
-            _tell(advance, own)
-        return found
-    networks = {name: one for name, one in annotators.items() if isinstance(one, Annotator)}
-    config, (size, threads) = first.config, (1, 1) if first.config.device == "cpu" else (8, 4)
+    found, config = list[dict[str, Rows]]({} for _ in images), next(iter(annotators.values())).config
+    size, threads = (1, 1) if config.device == "cpu" else (8, 4)
     size, threads = config.batch or size, config.readers or threads
-    prepared = prefetched(partial(_prepared, networks), images, threads=threads, depth=size + 2 * threads)
-    for group in bucketed(enumerate(prepared), lambda one: _shape(one[1][0]), size):
-        for place, (_, rows) in group:
-            found[place] = rows
-        for name, annotator in networks.items():
-            places = [place for place, (todo, _) in group if name in todo]
-            own_rows = annotator.annotate_together([todo[name] for _, (todo, _) in group if name in todo])
-            for place, one in zip(places, own_rows, strict=True):
-                found[place][name] = one
-        for place, _ in group:
-            _tell(advance, found[place])
+    prepared = prefetched(partial(_prepared, annotators), images, threads=threads, depth=size + 2 * threads)
+    with limited_threads(config.threads):
+        for group in bucketed(enumerate(prepared), lambda one: _shape(one[1][0]), size):
+            for place, (_, rows) in group:
+                found[place] = rows
+            for name, annotator in annotators.items():
+                places = [place for place, (todo, _) in group if name in todo]
+                own_rows = annotator.annotate_together([todo[name] for _, (todo, _) in group if name in todo])
+                for place, one in zip(places, own_rows, strict=True):
+                    found[place][name] = one
+            for place, _ in group:
+                tell(advance, found[place])
     return found
 
 
-def _tell(advance: Advance, found: Mapping[str, Rows]) -> None:
+def tell(advance: Advance, found: Mapping[str, Rows]) -> None:
     """One more image is finished."""
     advance(1, sum(len(rows.instances) for rows in found.values()), sum(len(rows.failures) for rows in found.values()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Protocol
 
@@ -19,8 +19,8 @@ from dp3d_data.matching.charts import read_charts
 from dp3d_data.plugins import load
 from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView, present
 from dp3d_data.shards import ImageInfo, Truth
-from pipelines.annotate import RowMaker, box_problem, image_info
-from pipelines.chunks import NOTHING_FOUND, Rows, annotation_rows, failure_row
+from pipelines.annotate import RowMaker, Views, box_problem, image_info, limited_threads, tell
+from pipelines.chunks import NOTHING_FOUND, Advance, Rows, annotation_rows, failure_row
 from pipelines.settings import ExtractConfig
 
 GROUP = "dp3d.annotators"
@@ -73,6 +73,7 @@ class PrecomputedAnnotator(RowMaker):
         self.reader = source.reader(template.num_vertices, given_index(config)) if isinstance(source, Dataset) else None
 
     def annotate(self, record: ImageRecord) -> Rows:
+        """The rows of one image; never raises for what is wrong with the image."""
         if record.faults and not record.path:
             return annotation_rows(record)  # those of no image
         failed = Rows()
@@ -128,6 +129,18 @@ class PrecomputedAnnotator(RowMaker):
             require_inside(one.box, view.keypoints, (info.width, info.height))
         truth = None if one.points is None else truth_of(one.points, view, self.template)
         self.add_instance(rows, instance_id, info, one.box, one.score, one.found, truth=truth)
+
+
+def annotate_one_by_one(
+    annotators: Mapping[str, PrecomputedAnnotator], images: Sequence[Views], advance: Advance
+) -> list[dict[str, Rows]]:
+    """The rows of each image in each category that it has a record in; see `Annotate`."""
+    found = []
+    with limited_threads(next(iter(annotators.values())).config.threads):
+        for views in images:
+            found.append({name: annotators[name].annotate(record) for name, record in views.items()})
+            tell(advance, found[-1])
+    return found
 
 
 def require_inside(box: Box, keypoints: Float[np.ndarray, "V 2"], size: tuple[int, int]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from dp3d_data.config import plain, to_toml
 from dp3d_data.errors import Dp3dError, FingerprintMismatch, InputCorrupt
@@ -26,6 +26,14 @@ Advance = Callable[[int, int, int], None]
 Say = Callable[[str], None]
 # index -> the inputs of each chunk that is to be made
 Chunks = Mapping[int, Sequence[Any]]
+# Makes and writes a chunk: its index, its inputs, who is told of every input that is finished, and the places in it of
+# inputs that end their process: rows of failures, never looked at. Without an index it works on the inputs and writes
+# nothing: the process ends, or they are not to blame.
+MakeChunk = Callable[[int | None, Sequence[Any], Advance, Collection[int]], None]
+# Travels to every process, which calls it once: it loads what the chunks need.
+Load = Callable[[], MakeChunk]
+# The rows of one input; told whether it ends its process, and is not to be looked at.
+RowsOf = Callable[[Any, bool], "Rows"]
 # why an image or an instance is left out
 NOTHING_FOUND = "nothing found"
 NO_BOX = "no box"
@@ -83,20 +91,6 @@ def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: 
     return {"image_id": record.image_id, "path": record.path} | told
 
 
-class ChunkMaker(Protocol):
-    """Makes one chunk of a run at a time. It travels to every process once, and keeps there what it loads."""
-
-    def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Make and write chunk `index` of a plan, telling of every input that is finished.
-
-        Args:
-            lost: places in the chunk of inputs that end their process: rows of failures, never looked at.
-        """
-
-    def probe(self, inputs: Sequence[Any]) -> None:
-        """Load what is needed, work on inputs and write nothing: the process ends, or they are not to blame."""
-
-
 @dataclass(frozen=True)
 class Executor:
     """Where chunks are made.
@@ -121,71 +115,42 @@ class Executor:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pipeline decides before anything is written. Its inputs are numbers, of fits or of a world's instances.
+    """What a pipeline decides before anything is written.
 
     Attributes:
-        kind: of the run.
+        kind: of the run: extract, synth or project.
         fingerprint: a hash of all that shapes the result.
         out: folder of the results.
-        writer: of the run that it makes; see `ChunkMaker`.
+        chunks: the inputs of each chunk.
+        executor: where they are made.
+        photographs: image id -> file, of what it is made of; a chunk whose photographs have changed is made again.
+        rows: loads what a process needs, and gives what makes the rows of an input; None where `make_run` is not used.
+        pictured: what overlays are drawn of, some of them, once the run is made.
+        extra: what else the marker keeps.
     """
 
-    kind: ClassVar[str]
+    kind: str
     config: Any
     template: Template
     fingerprint: str
     out: Path
-    writer: RunWriter | None = field(default=None, kw_only=True)
+    chunks: Sequence[Sequence[Any]]
+    executor: Executor
+    photographs: Mapping[str, str | Path] = field(default_factory=dict)
+    rows: Callable[[], RowsOf] | None = None
+    pictured: Sequence[ImageRecord] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """Number of inputs."""
-        raise NotImplementedError
+        return sum(map(len, self.chunks))
 
-    @property
-    def chunks(self) -> Sequence[Sequence[Any]]:
-        """The inputs of each chunk: as many as asked, or a sixteenth of them, 10 to 250, for any number of workers."""
-        size = self.config.part or min(max(-(-self.count // 16), 10), 250)
-        return [range(start, min(start + size, self.count)) for start in range(0, self.count, size)]
 
-    @property
-    def executor(self) -> Executor:
-        """Processes on this machine."""
-        return Executor(worker_count(self.config.workers, len(self.chunks), "cpu"))
-
-    def images(self, chunk: Sequence[Any]) -> dict[str, Any]:
-        """Image id -> file of the photographs that a chunk is made of."""
-        return {}
-
-    def load(self) -> None:
-        """Load what a process needs."""
-
-    def rows(self, number: int, lost: bool = False) -> Rows:
-        """The rows of one input; `lost` where it ends its process, and is not to be looked at."""
-        raise NotImplementedError
-
-    def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Make and write the rows of one chunk."""
-        rows = Rows()
-        for place, number in enumerate(chunk):
-            found = self.rows(number, place in lost)
-            rows.add(found)
-            advance(1, len(found.instances), len(found.failures))
-        present(self.writer).commit(index, **vars(rows), inputs=len(chunk))
-
-    def probe(self, inputs: Sequence[Any]) -> None:
-        """Make rows, and keep none."""
-        self.load()
-        for number in inputs:
-            self.rows(number)
-
-    def photographs(self) -> list[ImageRecord]:
-        """What overlays are drawn of."""
-        return []
-
-    def extra(self) -> dict[str, Any]:
-        """What else the marker keeps."""
-        return {}
+def chunked(inputs: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """Chunks of `size` inputs; for 0 of a sixteenth of them, 10 to 250, for any number of workers."""
+    size = size or min(max(-(-len(inputs) // 16), 10), 250)
+    return [inputs[start : start + size] for start in range(0, len(inputs), size)]
 
 
 def make_run(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> tuple[Run, bool]:
@@ -205,10 +170,26 @@ def make_run(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _
         if done := plan.count - sum(map(len, todo.values())):
             advance(done, 0, 0)
         with submitting(plan.executor, len(todo), say) as make:
-            make(replace(plan, writer=writer), todo, advance)
-        if photographs := plan.photographs():
-            draw_overlays(plan.out, photographs, plan.template, plan.config.overlays)
-        return finish_run(plan, writer, plan.extra()), True
+            make(partial(_row_by_row, present(plan.rows), writer), todo, advance)
+        if plan.pictured:
+            draw_overlays(plan.out, plan.pictured, plan.template, plan.config.overlays)
+        return finish_run(plan, writer, plan.extra), True
+
+
+def _row_by_row(load: Callable[[], RowsOf], writer: RunWriter) -> MakeChunk:
+    """Makes chunks from the rows of each input."""
+    rows_of = load()
+
+    def make(index: int | None, chunk: Sequence[Any], advance: Advance, lost: Collection[int]) -> None:
+        rows = Rows()
+        for place, one in enumerate(chunk):
+            found = rows_of(one, place in lost)
+            rows.add(found)
+            advance(1, len(found.instances), len(found.failures))
+        if index is not None:
+            writer.commit(index, **vars(rows), inputs=len(chunk))
+
+    return make
 
 
 def begin_run(plan: Plan) -> RunWriter:
@@ -220,9 +201,8 @@ def begin_run(plan: Plan) -> RunWriter:
     """
     writer = RunWriter(plan.out, kind=plan.kind, fingerprint=plan.fingerprint, overwrite=plan.config.overwrite)
     if writer.complete:
-        images = {name: path for chunk in plan.chunks for name, path in plan.images(chunk).items()}
-        for table in Run.open(plan.out).instances(HASHED) if images else ():
-            if changed := next(iter(changed_images(table, images)), None):
+        for table in Run.open(plan.out).instances(HASHED) if plan.photographs else ():
+            if changed := next(iter(changed_images(table, plan.photographs)), None):
                 what = "a photograph has changed since this run was made"
                 raise FingerprintMismatch(what, got=changed, path=plan.out)
     return writer
@@ -232,7 +212,7 @@ def missing_chunks(plan: Plan, writer: RunWriter) -> Chunks:
     """The chunks that are not finished or are damaged, and those whose photographs have changed since."""
     done, todo = writer.done, {}
     for index, chunk in enumerate(plan.chunks):
-        if index not in done or not is_still_good(plan.out, index, plan.images(chunk)):
+        if index not in done or not is_still_good(plan.out, index, plan.photographs):
             marker_path(plan.out, index).unlink(missing_ok=True)
             todo[index] = chunk
     return todo
@@ -247,8 +227,8 @@ def finish_run(plan: Plan, writer: RunWriter, extra: dict[str, Any] | None = Non
 
 
 @contextmanager
-def submitting(executor: Executor, count: int, say: Say) -> Iterator[Callable[[ChunkMaker, Chunks, Advance], None]]:
-    """What makes `count` chunks, of one maker after the other: this process, or workers that end with the block.
+def submitting(executor: Executor, count: int, say: Say) -> Iterator[Callable[[Load, Chunks, Advance], None]]:
+    """What makes `count` chunks, of one kind after the other: this process, or workers that end with the block.
 
     A chunk is the same wherever it is made. An error that is no input's own fault ends the run; finished chunks stay.
     """
@@ -262,10 +242,11 @@ def submitting(executor: Executor, count: int, say: Say) -> Iterator[Callable[[C
         yield partial(make_on, client, say=say)
 
 
-def make_here(maker: ChunkMaker, chunks: Chunks, advance: Advance) -> None:
+def make_here(load: Load, chunks: Chunks, advance: Advance) -> None:
     """Make the chunks one after the other."""
+    make = load() if chunks else None
     for index, chunk in chunks.items():
-        maker.make(index, chunk, advance)
+        present(make)(index, chunk, advance, ())
 
 
 def worker_count(asked: int, chunks: int, device: str) -> int:

@@ -1,4 +1,4 @@
-"""Dask workers, here or on a cluster: each holds one chunk maker on one device, and only counts leave it."""
+"""Dask workers, here or on a cluster: each loads what makes chunks on one device, and only counts leave it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from distributed.worker import Worker
 
 from dp3d_data.config import read_toml
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, UsageError, WorkerLost, did_you_mean
-from pipelines.chunks import Advance, ChunkMaker, Chunks, Executor, Say, visible_gpus
+from dp3d_data.records import present
+from pipelines.chunks import Advance, Chunks, Executor, Load, MakeChunk, Say, visible_gpus
 
 # One thread in each process. Dask's own list also trims memory after each array, which costs renderers half of their
 # time. What torch has to say of detectron2's own calls is no news to the user.
@@ -47,37 +48,33 @@ CONNECT_SECONDS = 20
 PATIENCE_SECONDS = 10
 START = "dask worker ADDRESS --nthreads 1"
 Counts = tuple[int, int, int]
-Call = tuple[int, str, Sequence[Any]]  # its key, the method of the worker state, its arguments
-Answers = Callable[[Iterable[Call]], Iterator[tuple[int, Counts | None]]]
+Call = tuple[int | None, Sequence[Any], Collection[int]]  # index, inputs and lost places; see `MakeChunk`
+Answers = Callable[[Iterable[Call]], Iterator[tuple[int | None, Counts | None]]]
 
 
 class WorkerState(WorkerPlugin):
-    """One chunk maker per worker process; it works on one chunk at a time.
+    """What makes chunks in a worker process, loaded once; it works on one chunk at a time.
 
     Args:
         name: tells this run from others that use the same workers.
     """
 
-    def __init__(self, name: str, maker: ChunkMaker) -> None:
-        self.name, self.maker = name, maker
+    def __init__(self, name: str, load: Load) -> None:
+        self.name, self.load = name, load
 
     def setup(self, worker: Worker) -> None:
         """The worker has joined."""
         self.lock = threading.Lock()
+        self.make: MakeChunk | None = None
 
-    def make(self, index: int, chunk: Sequence[Any], lost: Collection[int] = ()) -> Counts:
-        """Make a chunk; its rows are written here, only the counts go back."""
+    def work(self, index: int | None, chunk: Sequence[Any], lost: Collection[int]) -> Counts:
+        """Make a chunk, or work on inputs in vain; rows are written here, only the counts go back."""
         told: list[Counts] = [(0, 0, 0)]
         with self.lock:
-            self.maker.make(index, chunk, lambda *counts: told.append(counts), lost)
+            self.make = self.make or self.load()
+            self.make(index, chunk, lambda *counts: told.append(counts), lost)
         inputs, instances, failures = (sum(column) for column in zip(*told, strict=True))
         return inputs, instances, failures
-
-    def probe(self, inputs: Sequence[Any]) -> Counts:
-        """Load the network and work on inputs in vain."""
-        with self.lock:
-            self.maker.probe(inputs)
-        return 0, 0, 0
 
 
 @contextmanager
@@ -151,7 +148,7 @@ def dashboard(client: Client) -> str:
     return "no dashboard: it needs bokeh (pip install 'dp3d[dashboard]')"
 
 
-def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance, say: Say) -> None:
+def make_on(client: Client, load: Load, chunks: Chunks, advance: Advance, say: Say) -> None:
     """Make the chunks on the workers; the first error of a chunk is raised here.
 
     A chunk whose workers die is made at the end, when nothing else is at work: its inputs are tried one by one, and
@@ -164,15 +161,15 @@ def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance,
         return
     name = f"dp3d-{uuid.uuid4().hex}"
     with _scheduler_needed(client):
-        client.register_plugin(WorkerState(name, maker))
+        client.register_plugin(WorkerState(name, load))
     answers, killed, made = partial(_answers, client, name, say), list[int](), False
     try:
-        for index, counts in answers((index, "make", (index, chunk)) for index, chunk in chunks.items()):
+        for index, counts in answers((index, chunk, ()) for index, chunk in chunks.items()):
             if counts is not None:
                 made = True
                 advance(*counts)
-            elif made or _alone(answers, "probe", ()):
-                killed.append(index)
+            elif made or _alone(answers, None, ()):
+                killed.append(present(index))
             else:
                 raise WorkerLost("each worker process was ended from outside while it loaded the network")
         for index in killed:
@@ -184,19 +181,19 @@ def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance,
 
 def _spared(answers: Answers, index: int, chunk: Sequence[Any]) -> Counts:
     """Make a chunk that ended its workers, without the inputs that do so."""
-    lost = [place for place, one in enumerate(chunk) if _alone(answers, "probe", [one]) is None]
-    counts = _alone(answers, "make", index, chunk, lost)
+    lost = [place for place, one in enumerate(chunk) if _alone(answers, None, [one]) is None]
+    counts = _alone(answers, index, chunk, lost)
     if counts is None:
         raise WorkerLost("worker processes were ended from outside", got=f"chunk {index}, each time that it was made")
     return counts
 
 
-def _alone(answers: Answers, method: str, *arguments: Any) -> Counts | None:
+def _alone(answers: Answers, index: int | None, chunk: Sequence[Any], lost: Collection[int] = ()) -> Counts | None:
     """The counts of one call; None where its workers died each time."""
-    return next(answers([(0, method, arguments)]))[1]
+    return next(answers([(index, chunk, lost)]))[1]
 
 
-def _answers(client: Client, name: str, say: Say, calls: Iterable[Call]) -> Iterator[tuple[int, Counts | None]]:
+def _answers(client: Client, name: str, say: Say, calls: Iterable[Call]) -> Iterator[tuple[int | None, Counts | None]]:
     """The counts of each call of the run's worker states, as they come; None where its workers died each time.
 
     Two calls for each worker are on the way, so that neither the scheduler nor the workers hold the whole run.
@@ -204,12 +201,12 @@ def _answers(client: Client, name: str, say: Say, calls: Iterable[Call]) -> Iter
     Args:
         say: told where no worker comes.
     """
-    calls, waiting = iter(calls), dict[Future, int]()
+    calls, waiting = iter(calls), dict[Future, int | None]()
     while True:
         with _scheduler_needed(client):
             wanted = 2 * max(len(client.nthreads()), 1) - len(waiting)
-            for key, method, arguments in itertools.islice(calls, max(wanted, 0)):
-                waiting[client.submit(_call, name, method, *arguments, pure=False)] = key
+            for call in itertools.islice(calls, max(wanted, 0)):
+                waiting[client.submit(_work, name, *call, pure=False)] = call[0]
             if not waiting:
                 return
             found = []
@@ -247,9 +244,9 @@ def _scheduler_needed(client: Client) -> Iterator[None]:
         raise WorkerLost("the Dask scheduler is gone", hint=hint) from error
 
 
-def _call(name: str, method: str, *arguments: Any) -> Counts:
-    """Call a method of the run's state on a worker."""
-    return getattr(cast(WorkerState, get_worker().plugins[name]), method)(*arguments)
+def _work(name: str, index: int | None, chunk: Sequence[Any], lost: Collection[int]) -> Counts:
+    """Work on a worker with what the run has loaded there."""
+    return cast(WorkerState, get_worker().plugins[name]).work(index, chunk, lost)
 
 
 # Clusters that can be started: a TOML file says which kind, how many workers, and the options of its Dask class.

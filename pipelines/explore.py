@@ -24,9 +24,10 @@ from dp3d_data.filters import FilterConfig, judge
 from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.geometry.template import Template
 from dp3d_data.shards.index import COLUMNS, measure
-from dp3d_data.shards.inputs import SHARDS, Input, Partition, partitions
+from dp3d_data.shards.inputs import SHARDS, Partition, open_input, partitions
 from dp3d_data.shards.likeness import distances, near_duplicates, patches_of, shapes_of
 from dp3d_data.shards.plan import SPLITS
+from dp3d_data.shards.runs import Run
 from dp3d_data.shards.schema import COLUMNS as SCHEMA
 from dp3d_data.shards.table import KEYPOINT_COLUMNS, list_values
 from pipelines.local_page import HTML, Reply
@@ -66,7 +67,7 @@ class Catalogue:
         groups: the row groups, in order, each with its first instance.
     """
 
-    found: Input
+    found: Run
     template: Template
     texts: Mapping[str, pa.Array]
     kinds: Mapping[str, pa.Array]
@@ -89,8 +90,8 @@ class Catalogue:
         Raises:
             InputMissing, ShardError: no finished run or shards, or a file is gone or damaged; names it.
         """
-        found = Input.open(folder)
-        template, groups = found.load_template(), partitions([found], partition_bytes=0)
+        found = open_input(folder)
+        template, groups = found.template(), partitions([found], partition_bytes=0)
         patches, stored, made, shapes = patches_of(template), [], [], []
         for group in groups:
             group.check_files()

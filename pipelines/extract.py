@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,12 +17,12 @@ from dp3d_data.errors import FingerprintMismatch, InputMissing, UsageError
 from dp3d_data.files import locked
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import first_imported, is_folder_of_templates, template_in
-from dp3d_data.records import ImageRecord, present
+from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.annotate import Annotator, RowMaker, require_same_template
-from pipelines.annotators import PrecomputedAnnotator, own_annotator, own_version
+from pipelines.annotate import require_same_template
+from pipelines.annotators import own_version
 from pipelines.chunks import (
     Advance,
     Executor,
@@ -34,7 +34,7 @@ from pipelines.chunks import (
     submitting,
     worker_count,
 )
-from pipelines.extract_parts import ExtractChunks, Outcome, SharedChunks, deadly_images, outcome
+from pipelines.extract_parts import Outcome, deadly_images, load_chunks, outcome, shared_chunks
 from pipelines.inputs import Inputs, chunk_ends, find_inputs
 from pipelines.overlays import draw_overlays
 from pipelines.settings import ExtractConfig
@@ -59,48 +59,28 @@ class ExtractPlan(Plan):
         work: the fingerprint without the sizes of the image files, since a failed image may be mended and tried again.
     """
 
-    kind = "extract"
     config: ExtractConfig
-    inputs: Inputs
-    model: str
-    make_predictor: MakePredictor | None
-    work: str
+    inputs: Inputs = field(kw_only=True)
+    model: str = field(kw_only=True)
+    make_predictor: MakePredictor | None = field(kw_only=True)
+    work: str = field(kw_only=True)
 
     @property
     def records(self) -> tuple[ImageRecord, ...]:
+        """The images, in order."""
         return self.inputs.records
 
-    def annotator(self, predictor: DensePredictor | None = None) -> RowMaker:
-        """What turns an image into rows: the network, loaded where it is not given, or a source that needs none."""
-        config, source = self.config, self.inputs.source
-        if own_version(config.model):
-            return PrecomputedAnnotator(config, own_annotator(config, self.template), self.template, self.model)
-        if source.model:
-            return PrecomputedAnnotator(config, source, self.template, self.model)
-        if predictor is None and self.make_predictor is not None:
-            predictor = self.make_predictor()
-        return Annotator(self.config, present(predictor), self.template, self.model)
 
-    @property
-    def chunks(self) -> list[tuple[ImageRecord, ...]]:
-        ends = self.inputs.ends or chunk_ends(len(self.records), self.config.part)
-        return [self.records[start:end] for start, end in pairwise((0, *ends))]
+def _executor(config: ExtractConfig, chunks: int) -> Executor:
+    """This machine or a cluster; 0 workers where a cluster has as many as it has."""
+    workers = config.workers
+    if config.cluster:
+        from pipelines.cluster import read_recipe
 
-    @property
-    def executor(self) -> Executor:
-        """This machine or a cluster; 0 workers where a cluster has as many as it has."""
-        config, workers = self.config, self.config.workers
-        if config.cluster:
-            from pipelines.cluster import read_recipe
-
-            workers = workers or read_recipe(config.cluster)[1]
-        elif not config.scheduler:
-            workers = worker_count(workers, len(self.chunks), config.device)
-        return Executor(workers, config.device, config.scheduler, config.cluster)
-
-    def images(self, chunk: Sequence[ImageRecord]) -> dict[str, str]:
-        """The photographs of a chunk."""
-        return {record.image_id: record.path for record in chunk}
+        workers = workers or read_recipe(config.cluster)[1]
+    elif not config.scheduler:
+        workers = worker_count(workers, chunks, config.device)
+    return Executor(workers, config.device, config.scheduler, config.cluster)
 
 
 def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> ExtractPlan:
@@ -139,14 +119,30 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
         make_predictor, model = None, config.model or inputs.source.model
         digest += file_digest(config.weights) if config.weights else ""
     elif own := own_version(config.model):
-        model = own
+        make_predictor, model = None, own
     elif make_predictor is None:
         make_predictor, model, weights = network_of(config)
         digest += weights
         require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, fingerprint = (fingerprint_of(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
-    return ExtractPlan(config, template, fingerprint, out, inputs, model, make_predictor, work)
+    records = inputs.records
+    ends = inputs.ends or chunk_ends(len(records), config.part)
+    chunks = [records[start:end] for start, end in pairwise((0, *ends))]
+    return ExtractPlan(
+        "extract",
+        config,
+        template,
+        fingerprint,
+        out,
+        chunks,
+        _executor(config, len(chunks)),
+        photographs={record.image_id: record.path for record in records},
+        inputs=inputs,
+        model=model,
+        make_predictor=make_predictor,
+        work=work,
+    )
 
 
 def _require_told_apart(plans: Sequence[ExtractPlan]) -> None:
@@ -285,15 +281,15 @@ def extract_all(
         begun = {plan.config.category: plan for plan in plans if not writers[plan.config.category].complete}
         for model in dict.fromkeys(plan.model for plan in begun.values()):
             own = {name: plan for name, plan in begun.items() if plan.model == model}
-            missing = SharedChunks({name: missing_chunks(plan, writers[name]) for name, plan in own.items()})
+            missing = shared_chunks({name: missing_chunks(plan, writers[name]) for name, plan in own.items()})
             everything = {record.image_id for plan in own.values() for record in plan.records}
             if done := len(everything) - sum(map(len, missing.values())):
                 advance(done, 0, 0)
             # what a process must know: the images travel with the tasks
-            known = {name: replace(plan, inputs=replace(plan.inputs, records=())) for name, plan in own.items()}
-            maker = ExtractChunks(known, {name: writers[name] for name in own})
+            bare: dict[str, Any] = {"chunks": (), "photographs": {}}
+            known = {name: replace(plan, inputs=replace(plan.inputs, records=()), **bare) for name, plan in own.items()}
             with submitting(next(iter(own.values())).executor, len(missing), say) as make:
-                make(maker, missing, advance)
+                make(partial(load_chunks, known, {name: writers[name] for name in own}), missing, advance)
         return [_ended(plan, writers[plan.config.category]) for plan in plans]
 
 

@@ -6,10 +6,10 @@ import io
 import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from dp3d_data.shards import INSTANCE_SCHEMA, Run, RunWriter, instance_batch
 from dp3d_data.shards.files import read_table, table_options
 from dp3d_data.shards.run_writer import amend, failed_in
 from dp3d_data.shards.runs import HASHED, MARKER, changed_images, chunk_path, done_chunks, found_run
-from pipelines.annotate import RowMaker, Views, annotate_views, limited_threads
-from pipelines.chunks import Advance, Rows, failure_row
+from pipelines.annotate import Annotate, Annotator, Views, annotate_in_passes, limited_threads
+from pipelines.annotators import PrecomputedAnnotator, annotate_one_by_one, own_annotator, own_version
+from pipelines.chunks import Advance, MakeChunk, Rows, failure_row
 
 if TYPE_CHECKING:
     from pipelines.extract import ExtractPlan
@@ -36,90 +37,80 @@ DEADLY = "the worker process ended each time that it worked on this image"
 OPENS = "see whether it opens elsewhere"
 
 
-@dataclass(frozen=True)
-class SharedChunks(Mapping[int, list[Views]]):
-    """Number -> the images of all chunks of that number that are missing; put together when it is asked for.
+def shared_chunks(missing: Mapping[str, Mapping[int, Sequence[ImageRecord]]]) -> dict[int, list[Views]]:
+    """Number -> the images of all chunks of that number that are missing.
 
-    Attributes:
+    Args:
         missing: category -> number -> images of the chunk.
     """
-
-    missing: Mapping[str, Mapping[int, Sequence[ImageRecord]]]
-
-    def __getitem__(self, index: int) -> list[Views]:
+    shared = {}
+    for index in sorted(set().union(*missing.values())):
         images: dict[str, Views] = {}
-        for name, chunks in self.missing.items():
+        for name, chunks in missing.items():
             for record in chunks.get(index, ()):
                 images.setdefault(record.image_id, {})[name] = record
-        return list(images.values())
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(sorted(set().union(*self.missing.values())))
-
-    def __len__(self) -> int:
-        return len(set().union(*self.missing.values()))
+        shared[index] = list(images.values())
+    return shared
 
 
-@dataclass(frozen=True)
-class ExtractChunks:
-    """Makes the chunks of an extraction; see `pipelines.chunks.ChunkMaker`.
-
-    Attributes:
-        plans, writers: of each category; all have one network.
-    """
-
-    plans: Mapping[str, ExtractPlan]
-    writers: Mapping[str, RunWriter]
-
-    @cached_property
-    def annotators(self) -> Mapping[str, RowMaker]:
-        """What turns images into rows of each category: the network, loaded once, or a source that needs none."""
-        return annotators_of(self.plans)
-
-    @property
-    def threads(self) -> int:
-        """Threads of each process."""
-        return next(iter(self.plans.values())).config.threads
-
-    def make(self, index: int, chunk: Sequence[Views], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Annotate the images of one number, or those of them that failed before, and write their tables."""
-        records = {name: [views[name] for views in chunk if name in views] for name in self.writers}
-        open_writers = {name: writer for name, writer in self.writers.items() if not writer.holds(index)}
-        wanted = {name: _wanted(writer, index, records[name]) for name, writer in open_writers.items()}
-        rows, todo = {name: Rows() for name in wanted}, []
-        for place, views in enumerate(chunk):
-            views = {name: record for name, record in views.items() if record.image_id in wanted.get(name, ())}
-            if views and place not in lost:
-                todo.append(views)
-                continue
-            for name, record in views.items():
-                rows[name].failures.append(failure_row(record, WORKER, WorkerLost(DEADLY, hint=OPENS)))
-            advance(1, 0, len(views))
-        with limited_threads(self.threads):
-            found = annotate_views(self.annotators, todo, advance)
-        for name, own in (pair for one in found for pair in one.items()):
-            rows[name].add(own)
-        for name, writer in open_writers.items():
-            names = [record.image_id for record in records[name]]
-            if writer.retries:
-                amend(writer, index, names, wanted[name], vars(rows[name]))
-            else:
-                writer.commit(index, **vars(rows[name]), inputs=len(names))
-
-    def probe(self, inputs: Sequence[Views]) -> None:
-        """Annotate images, and keep nothing."""
-        with limited_threads(self.threads):
-            annotate_views(self.annotators, inputs)
+def load_chunks(plans: Mapping[str, ExtractPlan], writers: Mapping[str, RunWriter]) -> MakeChunk:
+    """Load the network of some categories; what makes their chunks."""
+    with limited_threads(next(iter(plans.values())).config.threads):
+        return partial(_make_chunk, annotation_of(plans), writers)
 
 
-def annotators_of(plans: Mapping[str, ExtractPlan]) -> dict[str, RowMaker]:
-    """What turns images into rows of each category: one network for all of them, or a source that needs none."""
-    first = next(iter(plans.values()))
-    if len(plans) == 1 or first.make_predictor is None:
-        return {name: plan.annotator() for name, plan in plans.items()}
-    predictor = first.make_predictor()
-    own = getattr(predictor, "of_category", lambda name: predictor)
-    return {name: plan.annotator(own(name)) for name, plan in plans.items()}
+def _make_chunk(
+    annotate: Annotate,
+    writers: Mapping[str, RunWriter],
+    index: int | None,
+    chunk: Sequence[Views],
+    advance: Advance,
+    lost: Collection[int],
+) -> None:
+    """Annotate the images of one number, or those that failed before, and write their tables; see `MakeChunk`."""
+    if index is None:
+        annotate(chunk, advance)
+        return
+    records = {name: [views[name] for views in chunk if name in views] for name in writers}
+    open_writers = {name: writer for name, writer in writers.items() if not writer.holds(index)}
+    wanted = {name: _wanted(writer, index, records[name]) for name, writer in open_writers.items()}
+    rows, todo = {name: Rows() for name in wanted}, []
+    for place, views in enumerate(chunk):
+        views = {name: record for name, record in views.items() if record.image_id in wanted.get(name, ())}
+        if views and place not in lost:
+            todo.append(views)
+            continue
+        for name, record in views.items():
+            rows[name].failures.append(failure_row(record, WORKER, WorkerLost(DEADLY, hint=OPENS)))
+        advance(1, 0, len(views))
+    for name, own in (pair for one in annotate(todo, advance) for pair in one.items()):
+        rows[name].add(own)
+    for name, writer in open_writers.items():
+        names = [record.image_id for record in records[name]]
+        if writer.retries:
+            amend(writer, index, names, wanted[name], vars(rows[name]))
+        else:
+            writer.commit(index, **vars(rows[name]), inputs=len(names))
+
+
+def annotation_of(plans: Mapping[str, ExtractPlan]) -> Annotate:
+    """What turns images into rows of each category: one network for all of them, loaded here, or what needs none."""
+    make_predictor = next(iter(plans.values())).make_predictor
+    if make_predictor is None:
+        return partial(annotate_one_by_one, {name: _precomputed(plan) for name, plan in plans.items()})
+    predictor = make_predictor()
+    of_category = getattr(predictor, "of_category", None) if len(plans) > 1 else None
+    networks = {}
+    for name, plan in plans.items():
+        own = of_category(name) if of_category else predictor
+        networks[name] = Annotator(plan.config, own, plan.template, plan.model)
+    return partial(annotate_in_passes, networks)
+
+
+def _precomputed(plan: ExtractPlan) -> PrecomputedAnnotator:
+    """The annotator of another package, or the correspondences of the source."""
+    source = own_annotator(plan.config, plan.template) if own_version(plan.config.model) else plan.inputs.source
+    return PrecomputedAnnotator(plan.config, source, plan.template, plan.model)
 
 
 def _wanted(writer: RunWriter, index: int, records: Sequence[ImageRecord]) -> set[str]:
@@ -203,7 +194,7 @@ def estimate(*plans: ExtractPlan) -> list[str]:
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
     """
     states, todo = zip(*(unfinished_chunks(plan) for plan in plans), strict=True)
-    chunks = SharedChunks({plan.config.category: missing for plan, missing in zip(plans, todo, strict=True)})
+    chunks = shared_chunks({plan.config.category: missing for plan, missing in zip(plans, todo, strict=True)})
     images, executor = [views for chunk in chunks.values() for views in chunk], plans[0].executor
     state = next((state for state in states if state != "finished"), "finished") if images else states[0]
     everything = len({record.image_id for plan in plans for record in plan.records})
@@ -252,13 +243,12 @@ def probe(plans: Sequence[ExtractPlan], images: Sequence[Views]) -> tuple[float,
     """Seconds to load the network, seconds an image, and the rows of the images looked at."""
     chosen = [images[place] for place in sorted({number * len(images) // PROBES for number in range(PROBES)})]
     rows, began = Rows(), time.perf_counter()
-    annotators = annotators_of({plan.config.category: plan for plan in plans})
+    annotate = annotation_of({plan.config.category: plan for plan in plans})
     loading = time.perf_counter() - began
-    with limited_threads(plans[0].config.threads):
-        annotate_views(annotators, chosen[:1])
-        began = time.perf_counter()
-        for one in (one for found in annotate_views(annotators, chosen) for one in found.values()):
-            rows.add(one)
+    annotate(chosen[:1], lambda *_: None)
+    began = time.perf_counter()
+    for one in (one for found in annotate(chosen, lambda *_: None) for one in found.values()):
+        rows.add(one)
     return loading, (time.perf_counter() - began) / len(chosen), rows
 
 

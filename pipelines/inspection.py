@@ -12,21 +12,22 @@ from dp3d_data.errors import UsageError
 from dp3d_data.filters import Tally
 from dp3d_data.shards.build import joined_sums, summary, table_sums
 from dp3d_data.shards.files import read_manifest
-from dp3d_data.shards.inputs import SHARDS, Input, partitions
+from dp3d_data.shards.inputs import SHARDS, partitions
+from dp3d_data.shards.runs import Run
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
 
 # Entries of a list that are shown.
 SHOWN = 6
 
 
-def summary_lines(found: Input) -> list[str]:
+def summary_lines(found: Run) -> list[str]:
     """What a folder holds, a line each."""
     lines = [f"{found.folder}: {found.kind} · fingerprint {found.fingerprint}"]
     if found.kind != SHARDS:
         counts = " · ".join(f"{name} {count}" for name, count in found.counts.items())
-        template = f"template {found.template.get('name', 'unknown')} {found.template.get('hash', '')}"
-        size = decimal(sum((found.folder / file).stat().st_size for file in found.files))
-        return [*lines, f"  {counts}", f"  {template}", f"  {len(found.files)} files, {size}"]
+        template = f"template {found.template_notes.get('name', 'unknown')} {found.template_notes.get('hash', '')}"
+        size = decimal(sum(path.stat().st_size for path in found.instance_files))
+        return [*lines, f"  {counts}", f"  {template}", f"  {len(found.instance_files)} files, {size}"]
     manifest = read_manifest(found.folder)
     template, tally = manifest["template"], manifest["account"]
     for name, split in manifest["splits"].items():
@@ -44,7 +45,7 @@ def summary_lines(found: Input) -> list[str]:
     return [*lines, f"  category {manifest['category']} · schema {manifest['schema_version']}"]
 
 
-def find_row(found: Input, wanted: str | int) -> dict[str, Any]:
+def find_row(found: Run, wanted: str | int) -> dict[str, Any]:
     """One row with today's columns, lists as arrays: by instance id, or by its number over all files.
 
     Raises:
@@ -82,7 +83,7 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def statistics_lines(found: Input) -> list[str]:
+def statistics_lines(found: Run) -> list[str]:
     """Statistics of each column as a table: those of the manifest, or counted now for a run."""
     if found.kind == SHARDS:
         statistics = read_manifest(found.folder)["statistics"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -27,93 +26,78 @@ from dp3d_data.records import ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from pipelines.chunks import Plan, Rows
+from pipelines.chunks import Executor, Plan, Rows, RowsOf, chunked, worker_count
 from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, model_of, posed_body, vertex_view, with_noise
 from pipelines.settings import ProjectConfig, place_of, portable
 
 CODE_VERSION = 2
 TRUTH = "truth"
+# Ids [V] of the vertices to keep; None for all.
+Subset: TypeAlias = Int[np.ndarray, "V"] | None
 
 
-@dataclass(frozen=True)
-class ProjectPlan(Plan):
-    """What a run will project: bodies, fits in order, and the vertices to keep (None: all)."""
+def projector(config: ProjectConfig, bodies: Bodies, template: Template, subset: Subset) -> RowsOf:
+    """What makes the row of a fit and its number; a fit that cannot be projected is a row of failures.
 
-    kind = "project"
-    config: ProjectConfig
-    bodies: Bodies
-    fits: tuple[Fit | BadInstance, ...]
-    subset: Int[np.ndarray, "V"] | None
+    Args:
+        subset: the vertices to keep; None for all.
+    """
+    up = config.up or ("z" if bodies[""].kind == "smal" else "y")
+    below = lower_half(template.vertices, "xyz".index(up))
 
-    @property
-    def count(self) -> int:
-        return len(self.fits)
-
-    def images(self, chunk: Sequence[int]) -> dict[str, Path]:
-        """The photographs that the fits of a chunk name."""
-        fits = (self.fits[number] for number in chunk)
-        return {fit.image_id: fit.image_path for fit in fits if isinstance(fit, Fit) and fit.image_path is not None}
-
-    @cached_property
-    def below(self) -> Bool[np.ndarray, "K"]:
-        """The lower half of the rest template."""
-        up = self.config.up or ("z" if self.bodies[""].kind == "smal" else "y")
-        return lower_half(self.template.vertices, "xyz".index(up))
-
-    def rows(self, number: int, lost: bool = False) -> Rows:
-        """The row of a fit; a fit that cannot be projected is a row of failures."""
-        fit = self.fits[number]
+    def rows(numbered: tuple[int, Fit | BadInstance], lost: bool) -> Rows:
+        number, fit = numbered
         if isinstance(fit, BadInstance):
             return Rows(failures=[_failure(fit, "read", fit.message)])
         try:
             if lost:
                 raise WorkerLost("the worker process ended each time that it worked on this fit")
-            return Rows([self._row(fit, number)])
+            return Rows([_row(fit, number, below, config, model_of(fit, bodies), template, subset)])
         except Dp3dError as error:
             bad = BadInstance(fit.instance_id, error, fit.image_id, fit.image_path)
             return Rows(failures=[_failure(bad, "project", f"{bad.name}: {bad.message}")])
 
-    def _row(self, fit: Fit, number: int) -> dict[str, Any]:
-        size = image_size(fit)
-        mask = read_mask(fit.mask_path, size) if self.config.masks and fit.mask_path is not None else None
-        model = model_of(fit, self.bodies)
-        posed = posed_body(fit, model)
-        check_labels(fit, model, posed)
-        view = fit_view(posed, self.template, fit.camera, size, fit.box, mask)
-        keypoints, visible = with_noise(view, self.below, self.config, number)
-        path, digest = None, None
-        if fit.image_path is not None and fit.image_path.is_file():
-            check_photograph(fit.image_path, size)
-            path, digest = str(fit.image_path), file_digest(fit.image_path)
-        told = (fit.group, fit.split, fit.source_dataset, fit.source_quality)
-        return instance_row(
-            fit.instance_id,
-            ImageInfo(fit.image_id, *size, path, digest, self.config.dataset, *told),
-            vertex_view(keypoints, visible, self.subset),
-            self.template,
-            TRUTH,
-            box=as_box(np.asarray(view.box, dtype=np.float32)),
-            score=1.0,
-            category=self.config.category,
-            visible_area=view.area,
-            visible_area_posed=view.posed_area,
-            mask=None if mask is None else encode_pixels(mask),
-            truth=view.truth,
-        )
-
-    def photographs(self) -> list[ImageRecord]:
-        paths = self.images(range(self.count))
-        return [ImageRecord(name, str(path), self.config.dataset) for name, path in paths.items() if path.is_file()]
-
-    def extra(self) -> dict[str, Any]:
-        """How the vertices were chosen, and the map: entry i of `vertices` is the template vertex of point i."""
-        if self.subset is None:
-            return {}
-        how = "list" if self.config.vertex_list else "farthest"
-        return {"subset": {"how": how, "count": len(self.subset), "vertices": self.subset.tolist()}}
+    return rows
 
 
-def make_plan(config: ProjectConfig) -> ProjectPlan:
+def _row(
+    fit: Fit,
+    number: int,
+    below: Bool[np.ndarray, "K"],
+    config: ProjectConfig,
+    model: BodyModel,
+    template: Template,
+    subset: Subset,
+) -> dict[str, Any]:
+    """The row of a fit; `below` is the lower half of the rest template."""
+    size = image_size(fit)
+    mask = read_mask(fit.mask_path, size) if config.masks and fit.mask_path is not None else None
+    posed = posed_body(fit, model)
+    check_labels(fit, model, posed)
+    view = fit_view(posed, template, fit.camera, size, fit.box, mask)
+    keypoints, visible = with_noise(view, below, config, number)
+    path, digest = None, None
+    if fit.image_path is not None and fit.image_path.is_file():
+        check_photograph(fit.image_path, size)
+        path, digest = str(fit.image_path), file_digest(fit.image_path)
+    told = (fit.group, fit.split, fit.source_dataset, fit.source_quality)
+    return instance_row(
+        fit.instance_id,
+        ImageInfo(fit.image_id, *size, path, digest, config.dataset, *told),
+        vertex_view(keypoints, visible, subset),
+        template,
+        TRUTH,
+        box=as_box(np.asarray(view.box, dtype=np.float32)),
+        score=1.0,
+        category=config.category,
+        visible_area=view.area,
+        visible_area_posed=view.posed_area,
+        mask=None if mask is None else encode_pixels(mask),
+        truth=view.truth,
+    )
+
+
+def make_plan(config: ProjectConfig) -> Plan:
     """Read bodies and fits and name the fingerprint.
 
     Raises:
@@ -137,11 +121,31 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
     kept = plain(portable(config)) | {"subset": None if subset is None else subset.tolist()}
     models = {name: body_digest(model) for name, model in bodies.items()}
     fingerprint = fingerprint_of("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
-    out = place_of(config.out, config.category, "project")
-    return ProjectPlan(config, template, fingerprint, out, bodies, fits, subset)
+    photographs = {fit.image_id: fit.image_path for fit in fits if isinstance(fit, Fit) and fit.image_path is not None}
+    pictured = [ImageRecord(name, str(path), config.dataset) for name, path in photographs.items() if path.is_file()]
+    chunks = chunked(list(enumerate(fits)), config.part)
+    return Plan(
+        "project",
+        config,
+        template,
+        fingerprint,
+        place_of(config.out, config.category, "project"),
+        chunks,
+        Executor(worker_count(config.workers, len(chunks), "cpu")),
+        photographs=photographs,
+        rows=partial(projector, config, bodies, template, subset),
+        pictured=pictured,
+        extra={} if subset is None else {"subset": _subset_notes(config, subset)},
+    )
 
 
-def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] | None:
+def _subset_notes(config: ProjectConfig, subset: Int[np.ndarray, "V"]) -> dict[str, Any]:
+    """How the vertices were chosen, and the map: entry i of `vertices` is the template vertex of point i."""
+    how = "list" if config.vertex_list else "farthest"
+    return {"how": how, "count": len(subset), "vertices": subset.tolist()}
+
+
+def _subset(config: ProjectConfig, template: Template) -> Subset:
     if config.vertices and config.vertex_list:
         raise UsageError("two ways to choose vertices", got="--vertices and --vertex-list", expected="one of them")
     if config.vertex_list:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,16 @@ from dp3d_data.filters import FilterConfig, Tally
 from dp3d_data.shards.build import (
     FILLED,
     PLACES,
-    Building,
-    Dealt,
+    begin_building,
     deal,
     discard_shards,
+    end_building,
     gather,
     joined_sums,
+    note_shard,
+    noted_shard,
     open_dealt,
+    partition_path,
     summary,
     write_shard,
 )
@@ -44,14 +47,14 @@ from dp3d_data.shards.files import (
     write_table,
 )
 from dp3d_data.shards.index import read_index, write_index
-from dp3d_data.shards.inputs import SHARDS, Input, open_inputs, partitions
+from dp3d_data.shards.inputs import SHARDS, Partition, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
 from dp3d_data.shards.likeness import patches_of
 from dp3d_data.shards.plan import SPLITS, PlannedShard, ShardPlan, decide, lay_out
 from dp3d_data.shards.reader import ShardReader
-from dp3d_data.shards.runs import MARKER, TEMPLATE
+from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, REJECT_SCHEMA, SCHEMA_VERSION
-from pipelines.chunks import Advance, Executor, Say, submitting, worker_count
+from pipelines.chunks import Advance, Executor, MakeChunk, Say, submitting, worker_count
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
@@ -59,11 +62,9 @@ if TYPE_CHECKING:
 
 # Raised when the same inputs and settings may give other bytes than before.
 CODE_VERSION = 1
-# The stages of a build: read what it decides on; give the rows of each partition to their row groups; write each shard.
-INDEX, DEAL, GATHER = "index", "deal", "gather"
 
 
-def run_fingerprint(inputs: Sequence[Input], plan: ShardPlan) -> str:
+def run_fingerprint(inputs: Sequence[Run], plan: ShardPlan) -> str:
     """Fingerprint of the inputs' content and all settings."""
     return fingerprint_of("shards", SCHEMA_VERSION, CODE_VERSION, [one.digest for one in inputs], plan.settings())
 
@@ -101,53 +102,52 @@ def build(
         if _already_built(out, fingerprint, overwrite):
             say("these shards are already there, nothing to do")
             return read_manifest(out)
-        building = Building(out, fingerprint)
-        building.begin()
-        return _build(inputs, building, category, plan, say, workers)
+        begin_building(out, fingerprint)
+        return _build(inputs, out, fingerprint, category, plan, say, workers)
 
 
 def _build(
-    inputs: Sequence[Input], building: Building, category: str, plan: ShardPlan, say: Say, workers: int
+    inputs: Sequence[Run], out: Path, fingerprint: str, category: str, plan: ShardPlan, say: Say, workers: int
 ) -> dict[str, Any]:
-    out, template = building.out, inputs[0].load_template()
+    template = inputs[0].template()
     parts = partitions(inputs)
     if not sum(partition.rows for partition in parts):
         got, hint = f"{len(inputs)} empty inputs", "dp3d-data extract --help"
         raise NothingToDo("no instances to build shards from", got=got, hint=hint)
     patches = patches_of(template) if plan.filters.near_duplicates else None
-    stage = StageChunks(building, INDEX, len(parts), plan.filters, template.area_shares, patches)
+    trimming = plan.filters, template.area_shares
     with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
-        todo = {n: [partition] for n, partition in enumerate(parts) if not building.path("index", n).is_file()}
-        make(stage, todo, lambda *_: None)
-        index, ratio, dropped = read_index([building.path("index", number) for number in range(len(parts))])
+        todo = {n: [partition] for n, partition in enumerate(parts) if not partition_path(out, "index", n).is_file()}
+        make(partial(_one_by_one, partial(_index, out, *trimming, patches)), todo, lambda *_: None)
+        index, ratio, dropped = read_index([partition_path(out, "index", number) for number in range(len(parts))])
         decision = decide(index, plan)
         tally = _tally(decision)
         splits = pc.index_in(decision.column("split"), value_set=pa.array(SPLITS)).fill_null(-1).to_numpy()
         group, position, shards = lay_out(
             splits, index.column("bytes").to_numpy(), ratio=ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
         )
-        todo = {n: [partition] for n, partition in enumerate(parts) if not building.path("rows", n).is_file()}
+        todo = {n: [partition] for n, partition in enumerate(parts) if not partition_path(out, "rows", n).is_file()}
         places = pa.table([pa.array(group), pa.array(position), *decision.select(list(FILLED)).columns], schema=PLACES)
         for number, (partition,) in todo.items():
-            write_arrow(building.path("places", number), places.slice(partition.start, partition.rows))
-        make(replace(stage, stage=DEAL), todo, lambda *_: None)
-        planned = {n: [shard] for n, shard in enumerate(shards) if building.noted(shard.name) is None}
-        make(replace(stage, stage=GATHER), planned, lambda *_: None)
-    entries, sums = _gathered(building, shards)
+            write_arrow(partition_path(out, "places", number), places.slice(partition.start, partition.rows))
+        make(partial(_one_by_one, partial(_deal, out, *trimming)), todo, lambda *_: None)
+        planned = {n: [shard] for n, shard in enumerate(shards) if noted_shard(out, shard.name) is None}
+        make(partial(_gathering, out, len(parts), template.num_vertices), planned, lambda *_: None)
+    entries, sums = _gathered(out, shards)
     template.save(out / TEMPLATE)
     earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
     basis = ShardReader(earlier.folder).basis if earlier else template_basis(template)
     write_arrays(out / BASIS, compressed=False, **basis._asdict())
     rejects = decision.filter(decision.column("split").is_null()).select(REJECT_SCHEMA.names)
     write_table(out / REJECTS, rejects.cast(REJECT_SCHEMA).combine_chunks())
-    head: dict[str, Any] = {"category": category, "recipe": building.fingerprint, "settings": plan.settings()}
+    head: dict[str, Any] = {"category": category, "recipe": fingerprint, "settings": plan.settings()}
     head |= {"account": asdict(tally), "vertices": dict(dropped), "subset": inputs[0].subset}
     head["inputs"] = [
         {"kind": one.kind, "recipe": one.fingerprint, "digest": one.digest, "counts": one.counts} for one in inputs
     ]
     head["splits"] = _splits(decision, entries)
     write_manifest(out, head | _contents(out, template, entries, sums))
-    building.end()
+    end_building(out)
     for name, split in head["splits"].items():
         say(f"  {name}: {split['instances']} instances")
     if dropped.total():
@@ -157,20 +157,20 @@ def _build(
     return read_manifest(out)
 
 
-def _gathered(building: Building, shards: Sequence[PlannedShard]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _gathered(out: Path, shards: Sequence[PlannedShard]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """All shards in order, and what they hold together: see `table_sums`."""
     entries, sums = [], dict[str, Any]()
     for shard in shards:
-        noted = building.noted(shard.name)
+        noted = noted_shard(out, shard.name)
         if noted is None:
             what, hint = "a shard was changed while the others were built", "run the same command again"
-            raise ShardError(what, path=building.out / shard.name, hint=hint)
+            raise ShardError(what, path=out / shard.name, hint=hint)
         entries.append(noted[0])
         sums = joined_sums(sums, noted[1])
     return entries, sums
 
 
-def _check_out(out: Path, inputs: Sequence[Input]) -> None:
+def _check_out(out: Path, inputs: Sequence[Run]) -> None:
     hint = "choose another folder: dp3d-data build-shards --out DIR"
     if (out / MARKER).is_file():
         what = "this folder holds a run of extract or synth"
@@ -187,7 +187,7 @@ def _already_built(out: Path, fingerprint: str, overwrite: bool) -> bool:
     except ShardError:
         found = "a manifest that cannot be read"
     if found == fingerprint and not verify(out):
-        Building(out, fingerprint).end()
+        end_building(out)
         return True
     if found != fingerprint and not overwrite:
         what = "this folder holds shards of other settings"
@@ -244,49 +244,44 @@ def _contents(out: Path, template: Template, entries: Sequence[dict[str, Any]], 
     }
 
 
-@dataclass(frozen=True)
-class StageChunks:
-    """Makes the chunks of a stage, see `pipelines.chunks.ChunkMaker`: one Partition, in GATHER one PlannedShard.
+def _one_by_one(step: Callable[[int, Any], None]) -> MakeChunk:
+    """Makes chunks of one partition or one shard each, by its number; none can be left out, so none is to blame."""
 
-    Attributes:
-        partitions: how many there are of all inputs.
-        filters: those of vertices are used.
-        area_shares: [K] each template vertex's share of the surface area.
-        patches: of the template, where near-duplicates are looked for.
-    """
+    def make(index: int | None, chunk: Sequence[Any], advance: Advance, lost: Collection[int]) -> None:
+        if index is not None:
+            for one in chunk:
+                step(index, one)
 
-    building: Building
-    stage: str
-    partitions: int
-    filters: FilterConfig
-    area_shares: Float[np.ndarray, "K"]
-    patches: Float[np.ndarray, "K P"] | None = None
+    return make
 
-    def probe(self, inputs: Sequence[Any]) -> None:
-        """No partition and no shard can be left out, so none is to blame."""
 
-    def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Make one index, one dealt partition, or one shard."""
-        building = self.building
-        for one in chunk:
-            if self.stage == INDEX:
-                write_index(building.path("index", index), one, self.filters, self.area_shares, self.patches)
-            elif self.stage == DEAL:
-                places = read_arrow(building.path("places", index))
-                deal(one, places, building.path("rows", index), self.filters, self.area_shares)
-            else:
-                self._gather(one)
-        advance(len(chunk), 0, 0)
+def _index(
+    out: Path,
+    filters: FilterConfig,
+    area_shares: Float[np.ndarray, "K"],
+    patches: Float[np.ndarray, "K P"] | None,
+    number: int,
+    partition: Partition,
+) -> None:
+    write_index(partition_path(out, "index", number), partition, filters, area_shares, patches)
 
-    def _gather(self, shard: PlannedShard) -> None:
-        groups = (gather(self._dealt, shard.first + number, rows) for number, rows in enumerate(shard.rows))
-        path = self.building.out / shard.name
-        entry, sums = write_shard(path, shard.split, groups, len(self.area_shares))
-        self.building.note(entry, sums)
 
-    @cached_property
-    def _dealt(self) -> Dealt:
-        return open_dealt([self.building.path("rows", number) for number in range(self.partitions)])
+def _deal(
+    out: Path, filters: FilterConfig, area_shares: Float[np.ndarray, "K"], number: int, partition: Partition
+) -> None:
+    places = read_arrow(partition_path(out, "places", number))
+    deal(partition, places, partition_path(out, "rows", number), filters, area_shares)
+
+
+def _gathering(out: Path, partitions: int, num_vertices: int) -> MakeChunk:
+    """Opens what all partitions have dealt; writes shards."""
+    dealt = open_dealt([partition_path(out, "rows", number) for number in range(partitions)])
+
+    def write(number: int, shard: PlannedShard) -> None:
+        groups = (gather(dealt, shard.first + group, rows) for group, rows in enumerate(shard.rows))
+        note_shard(out, *write_shard(out / shard.name, shard.split, groups, num_vertices))
+
+    return _one_by_one(write)
 
 
 def rebuild(

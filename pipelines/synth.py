@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import PicturedInstance, SyntheticInstance, World
 from dp3d_data.synthesis.backgrounds import photo_paths
 from pipelines.annotate import Annotator, limited_threads
-from pipelines.chunks import Plan, Rows
+from pipelines.chunks import Executor, Plan, Rows, RowsOf, chunked, worker_count
 from pipelines.extract import MakePredictor, network_of, require_own_template
 from pipelines.settings import ExtractConfig, SynthConfig, place_of
 
@@ -69,53 +69,31 @@ QUALITY = 92
 TRUTH = "truth"
 
 
-@dataclass(frozen=True)
-class SynthPlan(Plan):
-    """What a world will be, decided before anything is written.
+def renderer(
+    config: SynthConfig, template: Template, out: Path, make_annotator: Callable[[], Annotator] | None
+) -> RowsOf:
+    """What makes the exact row of an instance; or the rows of what a network finds in its scene, with their truth.
 
-    Attributes:
-        make_annotator: loads the network that looks at its images; None where none does.
+    Args:
+        make_annotator: loads the network that looks at the images; None where none does.
     """
+    world, annotator = World(template, config.world()), make_annotator() if make_annotator else None
 
-    kind = "synth"
-    config: SynthConfig
-    make_annotator: Callable[[], Annotator] | None = None
-
-    @property
-    def count(self) -> int:
-        return self.config.count
-
-    @cached_property
-    def world(self) -> World:
-        """The world, built once in each process."""
-        return World(self.template, self.config.world())
-
-    @cached_property
-    def annotator(self) -> Annotator | None:
-        """The network that looks at it, loaded once in each process."""
-        return self.make_annotator() if self.make_annotator else None
-
-    def load(self) -> None:
-        _ = self.world, self.annotator
-
-    def rows(self, number: int, lost: bool = False) -> Rows:
-        """The exact row of an instance; or what the network finds in its scene, with the truth of the animals found."""
+    def rows(number: int, lost: bool) -> Rows:
         if lost:
             raise WorkerLost("the worker process ended each time that it rendered an instance", got=number)
-        if self.annotator is None:
-            return Rows([synthetic_row(self, self.world.sample(number, render_image=self.config.images))])
-        animals = self.world.scene(number)
+        if annotator is None:
+            return Rows([synthetic_row(config, template, out, world.sample(number, render_image=config.images))])
+        animals = world.scene(number)
         first = animals[0]
-        path = write_image(self, first)
-        rows = self.annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
-        return with_truth(rows, animals, self.template)
+        path = write_image(config, out, first)
+        found = annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
+        return with_truth(found, animals, template)
 
-    def photographs(self) -> list[ImageRecord]:
-        names = map(image_name, range(self.count if self.config.images else 0))
-        return [ImageRecord(name, str(self.out / f"images/{name}.jpg"), "synth") for name in names]
+    return rows
 
 
-def make_plan(config: SynthConfig) -> SynthPlan:
+def make_plan(config: SynthConfig) -> Plan:
     """Find the template and name the fingerprint.
 
     Raises:
@@ -148,7 +126,18 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     mesh = template.content_hash, skeleton_digest(template)
     fingerprint = fingerprint_of("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, *mesh)
     out = place_of(config.out, config.category, "synth")
-    return SynthPlan(config, template, fingerprint, out, make_annotator)
+    chunks, names = chunked(range(config.count), config.part), map(image_name, range(config.count))
+    return Plan(
+        "synth",
+        config,
+        template,
+        fingerprint,
+        out,
+        chunks,
+        Executor(worker_count(config.workers, len(chunks), "cpu")),
+        rows=partial(renderer, config, template, out, make_annotator),
+        pictured=[ImageRecord(name, str(out / f"images/{name}.jpg"), "synth") for name in names if config.images],
+    )
 
 
 def _annotator(config: ExtractConfig, template: Template, model: str, make_predictor: MakePredictor) -> Annotator:
@@ -166,13 +155,13 @@ def skeleton_digest(template: Template) -> str:
     return hashlib.sha256(b"".join(np.asarray(array, dtype="<f4").tobytes() for array in arrays)).hexdigest()[:16]
 
 
-def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any]:
+def synthetic_row(config: SynthConfig, template: Template, out: Path, instance: SyntheticInstance) -> dict[str, Any]:
     """Write the image, if any, and make the row: keypoints are exact projections, pixel counts at least 1."""
-    size, path, digest = plan.config.size, None, None
+    size, path, digest = config.size, None, None
     name = image_name(instance.index)
     counts = np.ones(len(instance.visible), dtype=np.int32)
     if isinstance(instance, PicturedInstance):
-        target = write_image(plan, instance)
+        target = write_image(config, out, instance)
         path, digest = str(target), file_digest(target)
         shown = instance.vertex_map[instance.vertex_map >= 0]
         counts = np.maximum(np.bincount(shown, minlength=len(counts)), 1).astype(np.int32)
@@ -182,14 +171,14 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any
         f"{name}-0",
         ImageInfo(name, size, size, path, digest, "synth", instance.group),
         view,
-        plan.template,
+        template,
         TRUTH,
         box=as_box(instance.box),
         score=1.0,
-        category=plan.config.category,
+        category=config.category,
         visible_area=instance.visible_area,
         mask=None if instance.mask is None else encode_pixels(instance.mask),
-        truth=known_truth(plan.template, instance),
+        truth=known_truth(template, instance),
     )
 
 
@@ -198,9 +187,9 @@ def image_name(index: int) -> str:
     return f"{index:07d}"
 
 
-def write_image(plan: SynthPlan, instance: PicturedInstance) -> Path:
+def write_image(config: SynthConfig, out: Path, instance: PicturedInstance) -> Path:
     """The image as JPEG, and where they are wanted the template vertices of its pixels; the path of the image."""
     name = image_name(instance.index)
-    if plan.config.vertex_maps:
-        write_arrays(plan.out / f"vertex_maps/{name}.npz", vertex_map=instance.vertex_map)
-    return write_picture(plan.out / f"images/{name}.jpg", instance.image, quality=QUALITY)
+    if config.vertex_maps:
+        write_arrays(out / f"vertex_maps/{name}.npz", vertex_map=instance.vertex_map)
+    return write_picture(out / f"images/{name}.jpg", instance.image, quality=QUALITY)

@@ -1,7 +1,7 @@
 """Shards as batches for torch: the loader, and datasets for torch's own DataLoader."""
 
 from dp3d_data.loader.loader import InstanceDataset, InstanceStream, Loader
-from dp3d_data.loader.source import JoinedSource, ShardSource, Source, TableSource
+from dp3d_data.loader.source import Source, joined_source, shard_source, table_source
 from dp3d_data.shards.batch import KeypointBatch, collate
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.table import InstanceTable
@@ -18,4 +18,18 @@ __all__ = [
     "Source",
     "TableSource",
     "collate",
+]
+
+__all__ = [
+    "InstanceDataset",
+    "InstanceStream",
+    "InstanceTable",
+    "KeypointBatch",
+    "Loader",
+    "ShardReader",
+    "Source",
+    "collate",
+    "joined_source",
+    "shard_source",
+    "table_source",
 ]

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dp3d_data.config import fingerprint_of, plain
 from dp3d_data.errors import FingerprintMismatch, ShardError, UsageError
-from dp3d_data.loader.source import CachedSource, Source, open_source
+from dp3d_data.loader.source import Source, cached_source, open_source
 from dp3d_data.shards.batch import Given, KeypointBatch
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.table import InstanceTable
@@ -175,7 +175,7 @@ class Loader:
         if memory is None:
             number = 10 + 12 * ("truth" in fields) + 4 * ("weights" in fields)  # bytes of a vertex, if all are visible
             memory = sum(source.sizes) * source.num_vertices * number <= MEMORY
-        self.source: Source = CachedSource(source) if memory else source
+        self.source = cached_source(source) if memory else source
         here, all_ranks = ranks_in_use()
         rank, ranks = here if rank is None else rank, all_ranks if ranks is None else ranks
         self.order = Order(self.source.sizes, batch_size, shuffle_buffer, shuffle, seed, drop_last, rank, ranks)
@@ -373,7 +373,7 @@ class InstanceDataset(Dataset):
         cache: str | Path | None = None,
     ) -> None:
         source = open_source(shards, split, fields, cache)
-        self.source, self.sparse = CachedSource(source, None if memory else held), sparse
+        self.source, self.sparse = cached_source(source, None if memory else held), sparse
         self._edges = np.cumsum([0, *self.source.sizes])
 
     def __len__(self) -> int:

@@ -39,45 +39,47 @@ _RECIPE = "recipe.json"
 _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}\.parquet")
 
 
-class Building:
-    """What one fingerprint has finished in a folder; any number of processes writes partitions and shards, whole."""
+def begin_building(out: Path, fingerprint: str) -> None:
+    """Go on with what this fingerprint has finished in a folder, or discard what another one left unfinished.
 
-    def __init__(self, out: Path, fingerprint: str) -> None:
-        self.out, self.fingerprint, self.folder = out, fingerprint, out / BUILDING
+    Any number of processes writes partitions and shards then, whole.
+    """
+    recipe = out / BUILDING / _RECIPE
+    try:
+        found = read_json(recipe, "mark of a build").get("recipe")
+    except Dp3dError:
+        found = None
+    if recipe.parent.exists() and found != fingerprint:
+        discard_shards(out)
+    write_json(recipe, {"recipe": fingerprint})
 
-    def begin(self) -> None:
-        """Go on with this fingerprint, or discard what another one left unfinished."""
-        try:
-            found = read_json(self.folder / _RECIPE, "mark of a build").get("recipe")
-        except Dp3dError:
-            found = None
-        if self.folder.exists() and found != self.fingerprint:
-            discard_shards(self.out)
-        write_json(self.folder / _RECIPE, {"recipe": self.fingerprint})
 
-    def path(self, what: str, partition: int) -> Path:
-        """Where the "index", the "places" or the dealt "rows" of a partition lie."""
-        return self.folder / f"{what}-{partition:05d}.arrow"
+def partition_path(out: Path, what: str, partition: int) -> Path:
+    """Where the "index", the "places" or the dealt "rows" of a partition lie."""
+    return out / BUILDING / f"{what}-{partition:05d}.arrow"
 
-    def note(self, entry: dict[str, Any], statistics: dict[str, Any]) -> None:
-        """Keep that a shard is finished."""
-        write_json(self.folder / f"{entry['name']}.json", {"entry": entry, "statistics": statistics})
 
-    def noted(self, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Entry and statistics of a finished shard, if its file is still what was written."""
-        kinds = {"entry": dict, "statistics": dict}
-        try:
-            content = read_json(self.folder / f"{name}.json", "note of a shard", kinds)
-            require_keys(content["entry"], ENTRY_KINDS, "note of a shard", self.folder)
-            check_digest(file_digest(self.out / name), content["entry"]["sha256"], self.out / name)
-        except (Dp3dError, OSError):
-            return None
-        return content["entry"], content["statistics"]
+def note_shard(out: Path, entry: dict[str, Any], statistics: dict[str, Any]) -> None:
+    """Keep that a shard is finished."""
+    write_json(out / BUILDING / f"{entry['name']}.json", {"entry": entry, "statistics": statistics})
 
-    def end(self) -> None:
-        """Drop the traces; the manifest is there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        sweep(self.out)
+
+def noted_shard(out: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Entry and statistics of a finished shard, if its file is still what was written."""
+    kinds = {"entry": dict, "statistics": dict}
+    try:
+        content = read_json(out / BUILDING / f"{name}.json", "note of a shard", kinds)
+        require_keys(content["entry"], ENTRY_KINDS, "note of a shard", out / BUILDING)
+        check_digest(file_digest(out / name), content["entry"]["sha256"], out / name)
+    except (Dp3dError, OSError):
+        return None
+    return content["entry"], content["statistics"]
+
+
+def end_building(out: Path) -> None:
+    """Drop the traces; the manifest is there."""
+    shutil.rmtree(out / BUILDING, ignore_errors=True)
+    sweep(out)
 
 
 def discard_shards(out: Path) -> None:
@@ -88,8 +90,7 @@ def discard_shards(out: Path) -> None:
             path.unlink()
     for name in (REJECTS, TEMPLATE, BASIS):
         (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / BUILDING, ignore_errors=True)
-    sweep(out)
+    end_building(out)
 
 
 _GROUPS = b"dp3d.row_groups"

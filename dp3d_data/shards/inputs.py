@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dp3d_data.config import file_digest, fingerprint_of
+from dp3d_data.config import file_digest
 from dp3d_data.errors import NothingToDo, ShardError, UsageError
 from dp3d_data.files import check_digest
 from dp3d_data.shards.files import MANIFEST, read_manifest, reading
-from dp3d_data.shards.runs import MARKER, TEMPLATE, Run, stored_template
+from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
-
-if TYPE_CHECKING:
-    from dp3d_data.geometry.template import Template
 
 SHARDS = "shards"
 # Rows are read in partitions of about so many bytes, each of which tells how well it is encoded: other partitions,
@@ -27,61 +22,30 @@ SHARDS = "shards"
 PARTITION_BYTES = 96 << 20
 
 
-@dataclass(frozen=True)
-class Input:
-    """A folder of instances.
+def open_input(folder: str | Path) -> Run:
+    """Open a finished run, or finished shards, which are seen as a run of the kind SHARDS.
 
-    Attributes:
-        folder: where it lies.
-        kind: extract, synth, project or shards.
-        fingerprint: a hash of what made it.
-        files: SHA-256 of each file of instances, in order of reading.
-        template: name, hash and SHA-256 of the file of the template; empty where only vertex ids are known.
-        subset: the vertices to which keypoints are restricted; None where all are kept.
-        counts: what it says of itself.
+    Raises:
+        InputMissing: neither.
+        ShardError: its marker is damaged or of another schema version.
     """
-
-    folder: Path
-    kind: str
-    fingerprint: str
-    files: dict[str, str] = field(repr=False)
-    template: dict[str, Any]
-    subset: dict[str, Any] | None = field(repr=False)
-    counts: dict[str, int]
-
-    @staticmethod
-    def open(folder: str | Path) -> Input:
-        """Open a finished run, or finished shards.
-
-        Raises:
-            InputMissing: neither.
-            ShardError: its marker is damaged or of another schema version.
-        """
-        folder = Path(folder)
-        if (folder / MANIFEST).is_file() and not (folder / MARKER).is_file():
-            manifest = read_manifest(folder)
-            files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
-            template = {name: manifest["template"][name] for name in ("name", "hash")}
-            template["sha256"] = manifest["files"].get(TEMPLATE)
-            counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
-            return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
-        run = Run.open(folder)
-        files = {path.name: run.marker["files"][path.name] for path in run.instance_files}
-        subset = run.marker["extra"].get("subset")
-        template = {**run.marker["template"], "sha256": run.marker["files"][TEMPLATE]} if run.marker["template"] else {}
-        return Input(folder, run.kind, run.marker["recipe"], files, template, subset, run.counts)
-
-    @cached_property
-    def digest(self) -> str:
-        """Fingerprint of its instances, wherever it lies."""
-        return fingerprint_of(self.kind, self.fingerprint, self.files)
-
-    def load_template(self) -> Template:
-        """The template whose vertices the ids are; see `stored_template`."""
-        return stored_template(self.folder, self.template, self.template.get("sha256"))
+    folder = Path(folder)
+    if (folder / MARKER).is_file() or not (folder / MANIFEST).is_file():
+        return Run.open(folder)
+    manifest = read_manifest(folder)
+    files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
+    marker = {
+        "kind": SHARDS,
+        "recipe": manifest["recipe"],
+        "counts": {"instances": sum(entry["instances"] for entry in manifest["shards"])},
+        "template": {name: manifest["template"][name] for name in ("name", "hash")},
+        "files": files | {TEMPLATE: manifest["files"].get(TEMPLATE)},
+        "extra": {"subset": manifest.get("subset")},
+    }
+    return Run(folder, marker)
 
 
-def open_inputs(folders: Sequence[str | Path]) -> list[Input]:
+def open_inputs(folders: Sequence[str | Path]) -> list[Run]:
     """Open inputs and put them in an order that does not depend on where they lie.
 
     Raises:
@@ -92,13 +56,13 @@ def open_inputs(folders: Sequence[str | Path]) -> list[Input]:
     if not folders:
         hint = "extract some first: dp3d-data extract --category dog, or: dp3d-data synth --category dog"
         raise NothingToDo("no instances to build shards from", hint=hint)
-    inputs = sorted((Input.open(folder) for folder in folders), key=lambda one: (one.kind, one.digest))
+    inputs = sorted((open_input(folder) for folder in folders), key=lambda one: (one.kind, one.digest))
     hint = "build them apart: dp3d-data build-shards --input DIR --out DIR"
     if any(one.subset != inputs[0].subset for one in inputs):
         got = "; ".join(f"{one.folder} has {one.subset['count'] if one.subset else 'all'}" for one in inputs)
         raise UsageError("these runs keep different vertices", got=got, expected="one subset", hint=hint)
-    if len({one.template.get("hash") for one in inputs}) > 1:
-        got = "; ".join(f"{one.folder} has {one.template.get('name')}" for one in inputs)
+    if len({one.template_notes.get("hash") for one in inputs}) > 1:
+        got = "; ".join(f"{one.folder} has {one.template_notes.get('name')}" for one in inputs)
         raise UsageError("these runs use different templates", got=got, expected="one template", hint=hint)
     return inputs
 
@@ -134,14 +98,14 @@ class Partition:
                 check_digest(file_digest(path), expected, path)
 
 
-def partitions(inputs: Sequence[Input], partition_bytes: int | None = None) -> list[Partition]:
+def partitions(inputs: Sequence[Run], partition_bytes: int | None = None) -> list[Partition]:
     """Cut the inputs into partitions of whole row groups, of PARTITION_BYTES where nothing else is said; see
     `open_parquet`."""
     result: list[Partition] = []
     parts: list[tuple[Path, str, tuple[int, ...]]] = []
     start = rows = held = 0
     limit = PARTITION_BYTES if partition_bytes is None else partition_bytes
-    for path, digest in ((one.folder / name, digest) for one in inputs for name, digest in one.files.items()):
+    for path, digest in ((one.folder / name, digest) for one in inputs for name, digest in one.instance_hashes.items()):
         with open_parquet(path) as file:
             groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
             sizes = [(group.num_rows, group.total_byte_size) for group in groups]

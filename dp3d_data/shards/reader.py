@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dp3d_data.config import cache_dir, file_digest
 from dp3d_data.datasets.locations import file_system, is_address
 from dp3d_data.errors import Asking, InputMissing, ShardError, UsageError
 from dp3d_data.files import check_digest, growing, write_whole
-from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_instances, read_manifest
+from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_instances, read_manifest, reading
 from dp3d_data.shards.runs import TEMPLATE, stored_template
 from dp3d_data.shards.table import FIELDS, InstanceTable
 
@@ -50,6 +51,7 @@ class ShardReader:
 
     def __init__(self, address: str | Path, cache: str | Path | None = None) -> None:
         self.address, self._checked = str(address), set[str]()
+        self._footers: dict[str, pq.FileMetaData] = {}
         self.remote = is_remote(self.address)
         local = Path(re.sub(r"^(file|local)://", "", self.address))
         self.folder = self._mirror(Path(cache) if cache else cache_dir() / "shards") if self.remote else local
@@ -126,6 +128,22 @@ class ShardReader:
                 check_digest(file_digest(path), self.manifest["files"][name], path)
             self._checked.add(name)
         return self.folder / name
+
+    def footer(self, name: str) -> pq.FileMetaData:
+        """Where the row groups of a shard lie in its file; read once in each process.
+
+        Raises:
+            ShardError: the shard is missing, damaged or replaced; names it.
+        """
+        if name not in self._footers:
+            path = self.path(name)
+            with reading(path):
+                self._footers[name] = pq.read_metadata(path)
+        return self._footers[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Footers do not travel between processes."""
+        return self.__dict__ | {"_footers": {}}
 
     def _present(self, name: str) -> Path:
         """A file on this machine; of a remote one a whole copy."""

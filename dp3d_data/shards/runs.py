@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dp3d_data.config import file_digest
+from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.errors import Dp3dError, InputMissing, ShardError
 from dp3d_data.files import bare_name, read_json, require_keys, write_json
 from dp3d_data.shards.files import checked_file, read_instances, read_table
@@ -64,8 +65,34 @@ class Run:
         return self.marker["counts"]
 
     @property
+    def fingerprint(self) -> str:
+        """A hash of what made it."""
+        return self.marker["recipe"]
+
+    @property
+    def subset(self) -> dict[str, Any] | None:
+        """The vertices to which keypoints are restricted; None where all are kept."""
+        return self.marker["extra"].get("subset")
+
+    @property
+    def template_notes(self) -> dict[str, Any]:
+        """Name and hash of the template; empty where only vertex ids are known."""
+        return self.marker["template"] or {}
+
+    @property
+    def instance_hashes(self) -> dict[str, str]:
+        """SHA-256 of each file of instances, in order."""
+        other = ("failures.parquet", "rejects.parquet", TEMPLATE)
+        return {name: digest for name, digest in sorted(self.marker["files"].items()) if name not in other}
+
+    @property
     def instance_files(self) -> list[Path]:
-        return [self.folder / name for name in sorted(self.marker["files"]) if name.startswith("instances-")]
+        return [self.folder / name for name in self.instance_hashes]
+
+    @cached_property
+    def digest(self) -> str:
+        """Fingerprint of its instances, wherever it lies."""
+        return fingerprint_of(self.kind, self.fingerprint, self.instance_hashes)
 
     def instances(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The instance tables, file by file, in order.
@@ -98,7 +125,7 @@ class Run:
 
     def template(self) -> Template:
         """The template whose vertices the ids are; see `stored_template`."""
-        return stored_template(self.folder, self.marker["template"], self.marker["files"].get(TEMPLATE))
+        return stored_template(self.folder, self.template_notes, self.marker["files"].get(TEMPLATE))
 
     @property
     def overlays(self) -> list[Path]:
@@ -106,7 +133,7 @@ class Run:
         return sorted(p for p in (self.folder / OVERLAYS).glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
-def stored_template(folder: Path, notes: dict[str, Any] | None, sha256: str | None) -> Template:
+def stored_template(folder: Path, notes: dict[str, Any], sha256: str | None) -> Template:
     """The template beside instances, once it is what their marker says.
 
     Args:

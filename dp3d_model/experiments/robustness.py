@@ -95,34 +95,32 @@ def corrupted(instances: KeypointBatch, corruption: Corruption, lower: Bool[np.n
     return replace(instances, keypoints=keypoints, visible=visible)
 
 
-class CorruptedSource:
+def corrupted_source(source: Source, corruption: Corruption, lower: Bool[np.ndarray, "k"]) -> Source:
     """A source to learn from whose instances are corrupted as they are read.
 
     Args:
         source: with the names of its instances; where it has none, their places stand for them.
         lower: the lower half of the template.
     """
+    identity = fingerprint_of("corrupted", source.identity, corruption, lower.nonzero()[0].tolist())
+    return replace(source, identity=identity, read=partial(_read_corrupted, source, corruption, lower))
 
-    def __init__(self, source: Source, corruption: Corruption, lower: Bool[np.ndarray, "k"]) -> None:
-        self.source, self.corruption, self.lower = source, corruption, lower
-        self.num_vertices, self.sizes = source.num_vertices, source.sizes
-        self.identity = fingerprint_of("corrupted", source.identity, corruption, lower.nonzero()[0].tolist())
 
-    def read(self, group: int) -> InstanceTable:
-        """One group, corrupted."""
-        table = self.source.read(group)
-        names = table.index if table.ids is None else table.ids
-        ids, points, kept = [], [], []
-        for name, first, last in zip(names, table.offsets[:-1], table.offsets[1:], strict=True):
-            own = table.vertex_ids[first:last]
-            found, moved = corrupt(own, table.keypoints[first:last], str(name), self.corruption, self.lower)
-            ids.append(found)
-            points.append(moved)
-            kept.append(np.isin(own, found))
-        weights = None if table.weights is None else table.weights[np.concatenate(kept)]
-        offsets = np.cumsum([0, *map(len, ids)])
-        vertex_ids, keypoints = np.concatenate(ids), np.concatenate(points)
-        return replace(table, offsets=offsets, vertex_ids=vertex_ids, keypoints=keypoints, weights=weights, ids=None)
+def _read_corrupted(source: Source, corruption: Corruption, lower: Bool[np.ndarray, "k"], group: int) -> InstanceTable:
+    """One group, corrupted."""
+    table = source.read(group)
+    names = table.index if table.ids is None else table.ids
+    ids, points, kept = [], [], []
+    for name, first, last in zip(names, table.offsets[:-1], table.offsets[1:], strict=True):
+        own = table.vertex_ids[first:last]
+        found, moved = corrupt(own, table.keypoints[first:last], str(name), corruption, lower)
+        ids.append(found)
+        points.append(moved)
+        kept.append(np.isin(own, found))
+    weights = None if table.weights is None else table.weights[np.concatenate(kept)]
+    offsets = np.cumsum([0, *map(len, ids)])
+    vertex_ids, keypoints = np.concatenate(ids), np.concatenate(points)
+    return replace(table, offsets=offsets, vertex_ids=vertex_ids, keypoints=keypoints, weights=weights, ids=None)
 
 
 # noise as a share of the box, share hidden -> most times the clean MPJPE
@@ -206,7 +204,7 @@ def _trained_and_measured(
     def measure(lifter: Lifter) -> dict[str, float]:
         return _halves(score_model(lifter, runs.test), lifter.surface, lower)
 
-    return runs.measured(name, config, measure, CorruptedSource(runs.source, cell, lower))[1]
+    return runs.measured(name, config, measure, corrupted_source(runs.source, cell, lower))[1]
 
 
 def _halves(scores: Scores, surface: Surface, lower: np.ndarray) -> dict[str, float]:

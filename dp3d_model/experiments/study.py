@@ -15,7 +15,7 @@ import numpy as np
 from dp3d_data.config import changed, file_digest, fingerprint_of, plain
 from dp3d_data.errors import InputMissing, ShardError, TemplateError
 from dp3d_data.files import read_json, write_json, write_text
-from dp3d_data.loader import ShardSource, Source
+from dp3d_data.loader import Source, shard_source
 from dp3d_data.shards import require_files
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.reader import ShardReader
@@ -155,7 +155,7 @@ def open_runs(
         got, expected = (f"{one.template.name} {one.template.content_hash}" for one in (other, reader))
         raise TemplateError(what, got=got, expected=expected, path=other.folder)
     surface = surface_of(reader.template, reader.basis.functions, reader.basis.functions.shape[1])
-    return Runs(surface, ShardSource(reader, split, fields), *test, folder, **options)
+    return Runs(surface, shard_source(reader, split, fields), *test, folder, **options)
 
 
 def open_test(reader: ShardReader, split: str, count: int) -> tuple[KeypointBatch, str]:

@@ -58,7 +58,7 @@ class Trainer:
     losses are those of the whole batch, but batch normalisation sees each part for itself.
 
     Args:
-        source: the instances to learn from; of a ShardSource only what a step needs is in memory.
+        source: the instances to learn from; of shards only what a step needs is in memory.
         threads: that read batches ahead; they change no number.
         device: such as "cpu" or "cuda:0".
         ranks: this process among those that train together; only the first writes.

@@ -157,9 +157,9 @@ def project(config: ProjectConfig) -> None:
     from pipelines.project import make_plan
 
     plan = make_plan(config)
-    vertices = plan.template.num_vertices
-    kept = f"{vertices} vertices" if plan.subset is None else f"{len(plan.subset)} of {vertices} vertices"
-    words = [f"{config.category}: {len(plan.fits)} fits of {config.dataset}", f"body {plan.template.name}", kept]
+    vertices, subset = plan.template.num_vertices, plan.extra.get("subset")
+    kept = f"{subset['count']} of {vertices} vertices" if subset else f"{vertices} vertices"
+    words = [f"{config.category}: {plan.count} fits of {config.dataset}", f"body {plan.template.name}", kept]
     result = _made(plan, words, "fits/s")
     counts = result.counts
     failed = f"failed {counts['failures']}" + (f" (dp3d-data failures {result.folder})" if counts["failures"] else "")
@@ -168,8 +168,8 @@ def project(config: ProjectConfig) -> None:
         got = f"{counts['failures']} failures of {counts['inputs']} fits"
         raise NothingToDo("no fit gave an instance", got=got, hint=f"see why: dp3d-data failures {result.folder}")
     few = ""
-    if plan.subset is not None and len(plan.subset) < 200:
-        few = f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
+    if subset and subset["count"] < 200:
+        few = f" --min-visible-vertices {max(subset['count'] // 8, 1)}"
     line = f"dp3d-data build-shards --category {config.category}{few}"
     then = next_step(counts["instances"], counts["inputs"], counts["failures"], result.folder, line)
     say(f"  written to {result.folder} · {then}")

@@ -26,13 +26,13 @@ def inspect(path: str | None, category: str, instance: str | None, row: int | No
 
     Without an option: where it comes from, what was kept and left out, its splits, files and template.
     """
-    from dp3d_data.shards.inputs import Input
+    from dp3d_data.shards.inputs import open_input
     from pipelines.inspection import find_row, row_lines, statistics_lines, summary_lines
 
     folder = shards_folder(path, category)
     if instance is not None and row is not None:
         raise UsageError("two rows at once", got="--instance and --row", expected="one of them")
-    found = Input.open(folder)
+    found = open_input(folder)
     wanted = instance if row is None else row
     lines = [] if wanted is None else row_lines(find_row(found, wanted))
     lines += statistics_lines(found) if statistics else []

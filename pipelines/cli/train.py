@@ -21,7 +21,7 @@ from pipelines.settings import AblationConfig, RobustnessConfig, StudyConfig, Tr
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
-    from dp3d_data.loader import Source, TableSource
+    from dp3d_data.loader import Source
     from dp3d_model.experiments.robustness import Corruption
     from dp3d_model.experiments.study import OnStep, Runs
     from dp3d_model.geometry.surface import Surface
@@ -98,7 +98,7 @@ def opened(
     """
     import numpy as np
 
-    from dp3d_data.loader import JoinedSource, ShardReader, ShardSource
+    from dp3d_data.loader import ShardReader, joined_source, shard_source
     from dp3d_data.shards import require_files
     from dp3d_model.bodies import body_class
     from dp3d_model.geometry.surface import surface_of
@@ -109,7 +109,7 @@ def opened(
     reader, fields = ShardReader(address), fields_of(config)
     if not reader.remote:
         require_files(reader.folder)
-    source = ShardSource(reader, split, fields)
+    source = shard_source(reader, split, fields)
     if "intrinsics" in fields:
         known = np.isfinite(np.asarray(source.read(0).intrinsics)).all(axis=1)
         say(f"{category}: perspective: {int(known.sum())} of the first {known.size} instances know their intrinsics")
@@ -123,7 +123,7 @@ def opened(
         better = "more photographs" if mixed else more
         say(f"{category}: {sum(source.sizes)} instances are few to learn from; better: {better}")
     if mixed:
-        return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface
+        return joined_source([source, synthetic_views(category, reader.template, fields)]), surface
     return source, surface
 
 
@@ -167,7 +167,7 @@ def with_network_of(start: Lifter, config: TrainConfig) -> TrainConfig:
     return replace(config, model=found, run=replace(config.run, seed=start.config.run.seed))
 
 
-def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) -> TableSource:
+def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) -> Source:
     """Views of the synthetic world with their truth, in the workspace's folder "mix"; made once.
 
     Raises:
@@ -175,7 +175,7 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     """
     import pyarrow as pa
 
-    from dp3d_data.loader import InstanceTable, TableSource
+    from dp3d_data.loader import InstanceTable, table_source
     from pipelines.chunks import make_run
     from pipelines.settings import SynthConfig
     from pipelines.synth import make_plan
@@ -189,7 +189,7 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     say(f"{category}: {MIXED} synthetic views in {out}")
     run, _ = make_run(plan)
     table = pa.concat_tables(run.instances())
-    return TableSource(InstanceTable.of(table, template.num_vertices, fields))
+    return table_source(InstanceTable.of(table, template.num_vertices, fields))
 
 
 def _train(trainer: Trainer, resume: bool, what: str) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dp3d_data.geometry.visibility import lower_half
-from dp3d_data.loader import InstanceTable, TableSource
+from dp3d_data.loader import InstanceTable, table_source
 from dp3d_model.evaluation.evaluator import METRICS, STRESS_POINTS, Scores
-from dp3d_model.experiments.robustness import CorruptedSource, Corruption, _halves, corrupt, corrupted
+from dp3d_model.experiments.robustness import Corruption, _halves, corrupt, corrupted, corrupted_source
 from dp3d_model.geometry.surface import farthest_points
 from tests.model.toy import source_of, toy_instances, toy_surface
 
@@ -40,7 +40,7 @@ def test_an_instance_is_corrupted_alone(cell):
     table = InstanceTable.of_arrays(one.keypoints.numpy(), one.visible.numpy())
     weights = np.arange(len(table.vertex_ids), dtype=np.float32)
     table = replace(table, ids=np.array(one.ids, dtype=object), weights=weights)
-    keypoints, visible, trust = CorruptedSource(TableSource(table), cell, LOWER).read(0).dense()
+    keypoints, visible, trust = corrupted_source(table_source(table), cell, LOWER).read(0).dense()
     assert np.array_equal(trust, np.where(visible, table.dense()[2], 0))
     assert np.array_equal(visible, together.visible.numpy())
     assert np.allclose(keypoints, together.keypoints.numpy())
@@ -95,7 +95,7 @@ def test_up_is_an_axis_of_the_template():
 def test_sources_of_other_corruptions_are_other_sources():
     source = source_of(world())
     cells = (Corruption(), Corruption(0.01), Corruption(removed=0.5), Corruption(seed=1))
-    assert len({CorruptedSource(source, cell, LOWER).identity for cell in cells}) == 4
+    assert len({corrupted_source(source, cell, LOWER).identity for cell in cells}) == 4
 
 
 def test_another_seed_is_other_noise_and_hides_others():

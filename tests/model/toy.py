@@ -9,7 +9,7 @@ import scipy.linalg
 import torch
 import trimesh
 
-from dp3d_data.loader import InstanceTable, KeypointBatch, TableSource
+from dp3d_data.loader import InstanceTable, KeypointBatch, table_source
 from dp3d_model.config import preset
 from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import Surface
@@ -63,7 +63,7 @@ def source_of(batch, truth=False):
     table = InstanceTable.of_arrays(batch.keypoints.numpy(), batch.visible.numpy(), intrinsics)
     if truth and batch.true_vertices is not None:
         table = replace(table, true_vertices=batch.true_vertices.numpy(), true_scale=batch.true_scale.numpy())
-    return TableSource(table)
+    return table_source(table)
 
 
 def toy_instances(surface, count=40, seed=0, bend=0.15, name="toy"):

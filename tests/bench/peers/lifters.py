@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp3d_data.loader import InstanceTable, KeypointBatch, Loader, ShardReader, ShardSource, Source
+from dp3d_data.loader import InstanceTable, KeypointBatch, Loader, ShardReader, Source, shard_source
 from dp3d_model.config import preset
 from dp3d_model.evaluation.evaluator import lift, score_shapes
 from dp3d_model.geometry.perspective import in_units_of, normalise
@@ -53,26 +53,21 @@ class World:
         return replace(self.surface, **own)
 
 
-class Thinned(Source):
+def thinned(source: Source, points: Tensor) -> Source:
     """Instances of a source of which some vertices alone are seen."""
+    seen = np.zeros(source.num_vertices, dtype=bool)
+    seen[points.numpy()] = True
 
-    def __init__(self, source: Source, points: Tensor) -> None:
-        self.source, self.num_vertices, self.identity = source, source.num_vertices, source.identity + "-thinned"
-        self.kept = np.zeros(source.num_vertices, dtype=bool)
-        self.kept[points.numpy()] = True
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return self.source.sizes
-
-    def read(self, group: int) -> InstanceTable:
-        table = self.source.read(group)
-        kept = self.kept[table.vertex_ids]
+    def read(group: int) -> InstanceTable:
+        table = source.read(group)
+        kept = seen[table.vertex_ids]
         owner = np.repeat(np.arange(len(table)), np.diff(table.offsets))[kept]
         offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(table)))])
         weights = None if table.weights is None else table.weights[kept]
         own = {"vertex_ids": table.vertex_ids[kept], "keypoints": np.ascontiguousarray(table.keypoints[kept])}
         return replace(table, offsets=offsets, weights=weights, **own)
+
+    return replace(source, identity=source.identity + "-thinned", read=read)
 
 
 def symmetric_points(surface: Surface, count: int) -> tuple[Tensor, Tensor]:
@@ -158,8 +153,8 @@ def our_row(
 ) -> dict[str, float]:
     """Our lifter: a first guess of the pace decides on the steps, whose schedule needs to know them."""
     config = preset("photographs", settings)
-    source: Source = ShardSource(ShardReader(options.train), "train", fields_of(config))
-    source = source if every_vertex else Thinned(source, world.points)
+    source: Source = shard_source(ShardReader(options.train), "train", fields_of(config))
+    source = source if every_vertex else thinned(source, world.points)
     with tempfile.TemporaryDirectory() as folder:
         trial = Trainer(world.surface, source, config, folder)
         batches = trial.loader.from_step(0)

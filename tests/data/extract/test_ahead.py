@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.records import ImageRecord
-from pipelines.annotate import Annotator, annotate_views, bucketed, prefetched
+from pipelines.annotate import Annotator, annotate_in_passes, bucketed, prefetched
 from pipelines.settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball, make_world, predictor_of
 
@@ -98,7 +98,9 @@ def test_a_pass_that_fails_is_tried_image_by_image(tmp_path):
     predictor = Together(known)
     annotator = Annotator(ExtractConfig(batch=4, min_vertices=5), predictor, ball(), "known")
     told = []
-    found = annotate_views({"dog": annotator}, [{"dog": one} for one in records], lambda *counts: told.append(counts))
+    found = annotate_in_passes(
+        {"dog": annotator}, [{"dog": one} for one in records], lambda *counts: told.append(counts)
+    )
     rows = [one["dog"] for one in found]
     assert [len(group) for group in predictor.passes] == [4, 2, 1, 1, 1] and sum(inputs for inputs, _, _ in told) == 7
     failed = {record.image_id: one.failures for record, one in zip(records, rows, strict=True) if one.failures}

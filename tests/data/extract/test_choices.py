@@ -10,7 +10,7 @@ import pytest
 from dp3d_data.errors import FingerprintMismatch, InputMissing
 from dp3d_data.records import ImageRecord
 from pipelines import extract_parts
-from pipelines.chunks import Plan, Rows, begin_run, finish_run, worker_count
+from pipelines.chunks import Rows, begin_run, chunked, finish_run, worker_count
 from pipelines.extract import extract, make_plan
 from pipelines.extract_parts import estimate
 from pipelines.inputs import Inputs
@@ -134,10 +134,10 @@ def test_a_retry_looks_again_at_photographs_that_have_changed(photos, tmp_path):
 def test_an_image_that_ends_its_process_is_a_failure_and_never_looked_at(photos, tmp_path):
     plan = plan_of(photos, tmp_path / "out")
     with begin_run(plan) as writer:
-        maker, told = extract_parts.ExtractChunks({"dog": plan}, {"dog": writer}), []
+        make, told = extract_parts.load_chunks({"dog": plan}, {"dog": writer}), []
         for index, chunk in enumerate(plan.chunks):
             views = [{"dog": record} for record in chunk]
-            maker.make(index, views, lambda *counts: told.append(counts), [1] if index == 0 else [])
+            make(index, views, lambda *counts: told.append(counts), [1] if index == 0 else [])
         assert sorted(told) == [(1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 0), (1, 2, 0), (1, 2, 0)]
         assert extract_parts.deadly_images(plan.out) == {"001.png"}
         found = finish_run(plan, writer)
@@ -181,18 +181,11 @@ def test_only_runs_that_look_at_mirror_images_have_another_fingerprint(photos, t
     assert plain.fingerprint != both.fingerprint
 
 
-class Counted(Plan):
-    """A plan of so many inputs."""
-
-    kind, count = "counted", 0
-
-
 @pytest.mark.parametrize(
     ("count", "part", "size"), [(3, 0, 3), (160, 0, 10), (161, 0, 11), (4001, 0, 250), (9000, 0, 250), (50, 7, 7)]
 )
-def test_a_sixteenth_of_the_inputs_is_a_chunk_between_10_and_250(count, part, size, monkeypatch):
-    monkeypatch.setattr(Counted, "count", count)
-    chunks = Counted(SimpleNamespace(part=part), None, "", None).chunks
+def test_a_sixteenth_of_the_inputs_is_a_chunk_between_10_and_250(count, part, size):
+    chunks = chunked(range(count), part)
     assert len(chunks[0]) == size and [one for chunk in chunks for one in chunk] == list(range(count))
 
 

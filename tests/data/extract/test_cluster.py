@@ -6,8 +6,7 @@ import subprocess
 import sys
 import types
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import dask
 import pytest
@@ -19,47 +18,40 @@ from pipelines.cluster import KINDS, SHIPPED, read_recipe, start_cluster
 from tests.shared import ROOT
 
 
-def make_chunks(maker, chunks, executor, advance, say):
+def make_chunks(load, chunks, executor, advance, say):
     with submitting(executor, len(chunks), say) as make:
-        make(maker, chunks, advance)
+        make(load, chunks, advance)
 
 
-@dataclass
-class Fatal:
-    """A chunk maker whose process ends without a word, as the kernel ends one that asks for too much memory."""
+def fatal():
+    """Makes chunks; its process ends without a word, as the kernel ends one that asks for too much memory."""
 
-    def make(self, index, chunk, advance, lost=()):
-        os._exit(9)
+    def make(index, chunk, advance, lost):
+        if index is not None:
+            os._exit(9)
 
-    def probe(self, inputs):
-        pass
+    return make
 
 
-@dataclass
-class Refused:
-    def make(self, index, chunk, advance, lost=()):
-        raise TemplateError(
-            "template and network do not belong together", got="42 vertices", hint="name it: --template"
-        )
+def refused():
+    raise TemplateError("template and network do not belong together", got="42 vertices", hint="name it: --template")
 
 
 @pytest.mark.slow
 def test_an_error_of_a_worker_process_arrives_whole():
     with pytest.raises(TemplateError, match="do not belong together\n  got: 42 vertices\n  hint: name it"):
-        make_chunks(Refused(), {0: [1], 1: [2]}, Executor(2), lambda *_: None, lambda _: None)
+        make_chunks(refused, {0: [1], 1: [2]}, Executor(2), lambda *_: None, lambda _: None)
 
 
-@dataclass
-class NeverStarts(Fatal):
-    def probe(self, inputs):
-        os._exit(9)
+def never_starts():
+    os._exit(9)
 
 
 @pytest.mark.slow  # processes are started anew
-@pytest.mark.parametrize(("maker", "words"), [(NeverStarts(), "while it loaded"), (Fatal(), "chunk 0")])
-def test_workers_that_die_whatever_they_do_end_the_run_with_a_way_out(maker, words):
+@pytest.mark.parametrize(("load", "words"), [(never_starts, "while it loaded"), (fatal, "chunk 0")])
+def test_workers_that_die_whatever_they_do_end_the_run_with_a_way_out(load, words):
     with pytest.raises(WorkerLost, match=rf"ended from outside(.|\n)*{words}(.|\n)*--workers 1"):
-        make_chunks(maker, {0: [1]}, Executor(2), lambda *_: None, lambda _: None)
+        make_chunks(load, {0: [1]}, Executor(2), lambda *_: None, lambda _: None)
 
 
 class Restarting:
@@ -76,31 +68,26 @@ def test_a_worker_that_is_started_again_at_the_end_hides_no_error(monkeypatch):
         raise WorkerLost("worker processes were ended from outside")
 
 
-@dataclass
-class Deadly:
+def deadly(folder):
     """Inputs are numbers: 13 ends the process; 7 does so where nobody has died of it before, as a machine that is lost
     once."""
 
-    folder: object
-
-    def probe(self, inputs):
-        for one in inputs:
-            if one == 13 or (one == 7 and not (self.folder / "died").exists()):
-                (self.folder / "died").touch()
+    def make(index, chunk, advance, lost):
+        for place, one in enumerate(chunk):
+            if place not in lost and (one == 13 or (one == 7 and not (folder / "died").exists())):
+                (folder / "died").touch()
                 os._exit(9)
-
-    def make(self, index, part, advance, lost=()):
-        for place, one in enumerate(part):
-            if place not in lost:
-                self.probe([one])
             advance(1, place not in lost, place in lost)
-        (self.folder / f"{index}-{'-'.join(map(str, lost))}").touch()
+        if index is not None:
+            (folder / f"{index}-{'-'.join(map(str, lost))}").touch()
+
+    return make
 
 
 @pytest.mark.slow  # processes are started anew
 def test_a_worker_that_dies_costs_the_input_that_ended_it_and_no_other(tmp_path):
     told, parts = [], {0: [1, 2], 1: [12, 13, 14], 2: [6, 7, 8], 3: [3, 4]}
-    make_chunks(Deadly(tmp_path), parts, Executor(2), lambda *counts: told.append(counts), lambda _: None)
+    make_chunks(partial(deadly, tmp_path), parts, Executor(2), lambda *counts: told.append(counts), lambda _: None)
     assert {path.name for path in tmp_path.iterdir()} == {"died", "0-", "1-1", "2-", "3-"}
     assert [sum(column) for column in zip(*told, strict=True)] == [10, 9, 1]
 
@@ -120,19 +107,15 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     assert cluster.worker_options(0, [])["env"] == {}
 
 
-@dataclass
-class Counting:
-    """Chunks that are their own result: the process that made them is written into a folder."""
+def counting(folder):
+    """Chunks that are their own result: the processes that loaded and made them are written into a folder."""
+    loaded = os.getpid()
 
-    folder: object
+    def make(index, chunk, advance, lost):
+        (folder / f"{index}-{loaded}-{os.getpid()}-{'-'.join(map(str, chunk))}").touch()
+        advance(len(chunk), 1, 0)
 
-    @cached_property
-    def pid(self):
-        return os.getpid()
-
-    def make(self, index, part, advance, lost=()):
-        (self.folder / f"{index}-{self.pid}-{os.getpid()}-{'-'.join(map(str, part))}").touch()
-        advance(len(part), 1, 0)
+    return make
 
 
 def test_a_scheduler_that_runs_already_is_used_and_left_alone(tmp_path):
@@ -142,7 +125,7 @@ def test_a_scheduler_that_runs_already_is_used_and_left_alone(tmp_path):
         for folder in (tmp_path / "a", tmp_path / "b"):
             folder.mkdir()
             make_chunks(
-                Counting(folder),
+                partial(counting, folder),
                 parts,
                 Executor(0, scheduler=address),
                 lambda *counts: told.append(counts),
@@ -159,7 +142,7 @@ def test_an_address_where_nobody_answers(monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
     for address in ("tcp://127.0.0.1:1", "nonsense"):
         with pytest.raises(UsageError, match=r"no Dask scheduler answers(.|\n)*dask worker ADDRESS"):
-            make_chunks(Fatal(), {0: [1]}, Executor(0, scheduler=address), lambda *_: None, lambda _: None)
+            make_chunks(fatal, {0: [1]}, Executor(0, scheduler=address), lambda *_: None, lambda _: None)
 
 
 def test_shipped_recipes_are_read_and_name_their_kind():

@@ -17,7 +17,7 @@ from dp3d_data.errors import WorkerLost
 from dp3d_data.shards import Run
 from pipelines.chunks import Executor
 from pipelines.cli.extract import extract
-from tests.data.extract.test_cluster import Counting, make_chunks
+from tests.data.extract.test_cluster import counting, make_chunks
 from tests.data.extract.world import CLASSES, make_world, run
 from tests.shared import ROOT
 from tests.synthetic_predictor import SyntheticPredictor, image_key
@@ -91,7 +91,7 @@ def test_a_scheduler_without_workers_says_so_and_one_that_dies_is_one_error(sche
             process.kill()
 
     with pytest.raises(WorkerLost, match=r"the Dask scheduler is gone(.|\n)*goes on where it stopped"):
-        make_chunks(Counting(tmp_path), {0: [1]}, Executor(0, scheduler=address), lambda *_: None, say)
+        make_chunks(partial(counting, tmp_path), {0: [1]}, Executor(0, scheduler=address), lambda *_: None, say)
     assert len(told) == 2 and "start some: dask worker ADDRESS" in told[1]
 
 

@@ -10,8 +10,8 @@ import torch
 
 import dp3d_data.loader.loader as loader_module
 from dp3d_data.errors import FingerprintMismatch, ShardError, UsageError
-from dp3d_data.loader import InstanceTable, JoinedSource, KeypointBatch, Loader, ShardSource, TableSource
-from dp3d_data.loader.source import CachedSource
+from dp3d_data.loader import InstanceTable, KeypointBatch, Loader, joined_source, shard_source, table_source
+from dp3d_data.loader.source import cached_source
 from dp3d_data.shards import ShardReader
 from tests.data.loader.samples import shards_in, small_shards
 from tests.shared import ROOT
@@ -171,7 +171,7 @@ def test_arrays_can_be_loaded_like_shards():
     generator = torch.Generator().manual_seed(0)
     visible = torch.rand(20, 30, generator=generator) > 0.5
     keypoints = torch.where(visible[..., None], torch.rand(20, 30, 2, generator=generator), 0.0)
-    source = TableSource(InstanceTable.of_arrays(keypoints.numpy(), visible.numpy()))
+    source = table_source(InstanceTable.of_arrays(keypoints.numpy(), visible.numpy()))
     for batch in Loader(source, batch_size=6, shuffle_buffer=0):
         assert torch.equal(batch.keypoints, keypoints[batch.index]) and torch.equal(batch.visible, visible[batch.index])
     with pytest.raises(ShardError, match="too few instances"):
@@ -179,35 +179,35 @@ def test_arrays_can_be_loaded_like_shards():
 
 
 def test_sources_are_joined_one_after_the_other():
-    shards = ShardSource(ShardReader(small_shards()), "train")
+    shards = shard_source(ShardReader(small_shards()), "train")
     rng = np.random.default_rng(0)
     count = shards.num_vertices
-    own = TableSource(
+    own = table_source(
         InstanceTable.of_arrays(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5)
     )
-    joined = JoinedSource([shards, own])
+    joined = joined_source([shards, own])
     seen = np.concatenate([batch.index for batch in Loader(joined, **SMALL)])
     assert sorted(seen) == list(range(sum(shards.sizes) + 9))
     last = joined.read(len(joined.sizes) - 1)
-    np.testing.assert_array_equal(last.keypoints, own.table.keypoints)
+    np.testing.assert_array_equal(last.keypoints, own.read(0).keypoints)
     assert joined.identity not in (shards.identity, own.identity)
-    other = TableSource(InstanceTable.of_arrays(np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool)))
+    other = table_source(InstanceTable.of_arrays(np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool)))
     with pytest.raises(ShardError, match="different templates"):
-        JoinedSource([shards, other])
+        joined_source([shards, other])
 
 
 def test_a_table_is_known_by_all_that_it_holds():
     keypoints, visible = np.ones((3, 4, 2), np.float32), np.eye(3, 4) > 0
     tables = [InstanceTable.of_arrays(keypoints, visible, focal) for focal in (None, np.ones((3, 4)), np.eye(3, 4))]
     tables += [replace(tables[0], weights=np.full(3, 0.5)), InstanceTable.of_arrays(2 * keypoints, visible)]
-    assert len({TableSource(table).identity for table in tables}) == len(tables)
-    assert TableSource(tables[0]).identity == TableSource(InstanceTable.of_arrays(keypoints, visible)).identity
+    assert len({table_source(table).identity for table in tables}) == len(tables)
+    assert table_source(tables[0]).identity == table_source(InstanceTable.of_arrays(keypoints, visible)).identity
 
 
-def test_the_groups_used_last_stay_in_memory(monkeypatch):
-    shards, asked = ShardSource(ShardReader(small_shards()), "train"), []
-    monkeypatch.setattr(shards, "read", lambda group, read=shards.read: (asked.append(group), read(group))[1])
-    cached = CachedSource(shards, most=2)
+def test_the_groups_used_last_stay_in_memory():
+    shards, asked = shard_source(ShardReader(small_shards()), "train"), []
+    watched = replace(shards, read=lambda group: (asked.append(group), shards.read(group))[1])
+    cached = cached_source(watched, most=2)
     for group in (0, 1, 0, 2, 0, 1):
         cached.read(group)
     assert asked == [0, 1, 2, 1]
@@ -218,5 +218,5 @@ def test_row_groups_that_hold_other_instances_than_the_manifest_says_are_refused
     (first, *_) = reader.entries("train")
     first["instances"] += 1
     with pytest.raises(ShardError, match="not what the manifest says") as error:
-        ShardSource(reader, "train")
+        shard_source(reader, "train")
     assert error.value.path == reader.folder / first["name"]

@@ -26,13 +26,14 @@ def rows_of(run):
 
 def test_rows_agree_with_the_cameras(tmp_path):
     fits = [dog_fit(number, "perspective" if number % 2 else "orthographic") for number in range(6)]
-    plan = make_plan(settings(tmp_path, fits))
+    config = settings(tmp_path, fits)
+    plan, body = make_plan(config), load_bodies(config.body)[""]
     run, fresh = project(plan)
     assert fresh and run.counts == {"inputs": 6, "instances": 6, "failures": 0, "rejects": 0}
     for fit, row in zip(fits, rows_of(run), strict=True):
         ids = np.array(row["vertex_ids"])
         points = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1)
-        posed = posed_body(fit, plan.bodies[""]) @ fit.camera.rotation.T + fit.camera.translation
+        posed = posed_body(fit, body) @ fit.camera.rotation.T + fit.camera.translation
         truth = np.array(row["true_vertices"]).reshape(-1, 3)
         np.testing.assert_allclose(truth * plan.template.factor, posed - posed.mean(axis=0), atol=1e-5)
         if fit.camera.kind == "perspective":

@@ -17,7 +17,7 @@ from dp3d_data.files import append_line, trim_lines, write_json
 from dp3d_data.fitting import TrainingState, copied
 from dp3d_data.loader import Loader
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
-from dp3d_data.shards.inputs import Input
+from dp3d_data.shards.inputs import open_input
 from dp3d_data.shards.runs import check_chunk, found_run
 from dp3d_data.torch_files import write_torch
 from dp3d_model.experiments.study import known_in
@@ -126,7 +126,7 @@ def world(tmp_path_factory):
     return {
         made / "run.json": [
             lambda: Run.open(made).marker,
-            lambda: Input.open(made),
+            lambda: open_input(made),
             lambda: found_run(made),
             *whole_run,
         ],
@@ -139,7 +139,7 @@ def world(tmp_path_factory):
         ],
         made / "template.npz": [
             lambda: plain(Run.open(made).template().vertices),
-            lambda: Input.open(made).load_template().content_hash,
+            lambda: open_input(made).template().content_hash,
         ],
         begun / ".parts" / "start.json": [lambda: found_run(begun)],
         begun / ".parts" / "00000.json": [lambda: check_chunk(begun, 0)],
@@ -156,7 +156,7 @@ def world(tmp_path_factory):
         ],
         shards / "template.npz": [
             lambda: plain(reader().template.vertices),
-            lambda: Input.open(shards).load_template().content_hash,
+            lambda: open_input(shards).template().content_hash,
         ],
         shards / "basis.npz": [lambda: plain(list(reader().basis))],
         torch_files / "model.pt": [lambda: plain(load_model(torch_files).state_dict())],

@@ -12,7 +12,7 @@ from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, instance_batch
 from dp3d_data.shards.build import PLACES, deal, gather, open_dealt
 from dp3d_data.shards.index import content_hashes, on_grid, rounded
-from dp3d_data.shards.inputs import Input, partitions
+from dp3d_data.shards.inputs import open_input, partitions
 from dp3d_data.shards.plan import GROUP_BYTES, lay_out, repeated
 from dp3d_data.shards.schema import COLUMNS, PIXEL_STEP, TRUTH_STEP
 from dp3d_data.shards.table import list_values
@@ -114,7 +114,7 @@ def places(groups, positions, names):
 
 def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
     rows = [row(index, "synth" if index % 3 else "extract") for index in range(30)]
-    found = Input.open(run(tmp_path / "run", rows, part=8).folder)
+    found = open_input(run(tmp_path / "run", rows, part=8).folder)
     parts = partitions([found], partition_bytes=0)
     assert [partition.rows for partition in parts] == [8, 8, 8, 6] and [partition.start for partition in parts] == [
         0,

@@ -154,7 +154,8 @@ def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
 
 def test_renders_are_not_asked_whether_they_show_a_dog(tmp_path):
     plan = make_plan(SynthConfig(**ANNOTATED, out=str(tmp_path / "w"), workers=1))
-    config = plan.make_annotator.args[0]
+    make_annotator = plan.rows.args[-1]
+    config = make_annotator.args[0]
     assert not config.recognise and config.mirror
 
 
