@@ -131,7 +131,7 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
     if config.landmarks:
         marks = read_landmarks(config.landmarks, template.num_vertices, len(embeddings))
         own, ids = _cse_vertices(marks, predictor, class_id, config, say)
-        features = predictor.network.roi_heads.embedder.features(predictor.mesh_of[class_id]).float().cpu().numpy()
+        features = predictor.network.embedder(predictor.mesh_of[class_id]).features.float().cpu().numpy()
         field = measure(f"{len(own)} landmarks", field_from_landmarks(field, features, embeddings, ids, own))
     elif renders:
         field = measure("mean of the renders", mean_field(field, renders))

@@ -64,11 +64,10 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     else:
         say = lambda _: None  # noqa: E731 - the first process speaks
     config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process
-    targets = targets_of(kinds, config)
-    start = start_of(kinds, config, targets)
+    network, targets = start_of(kinds, config, targets_of(kinds, config))
     templates = [kind.template for kind in kinds if kind.matched]
     meshes = ", ".join(f"{one.name} ({one.num_vertices} vertices)" for one in templates)
-    steps = f"{config.steps} steps of {ranks.count * (config.crops if start.spec.crop_side else config.batch)}"
+    steps = f"{config.steps} steps of {ranks.count * (config.crops if network.spec.crop_side else config.batch)}"
     say(f"{config.category}: {steps} · template {meshes} · fingerprint {run_fingerprint(config, kinds, ranks)}")
     if config.precision == "bfloat16" and device == "cpu" and torch.backends.cpu.get_cpu_capability() in IMITATING:
         say("  this processor imitates bfloat16, which takes ten times as long: stop, and --set precision=float32")
@@ -81,16 +80,16 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
         parts = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         say(f"step {step}/{config.steps} · {rate:.2f} steps/s · {parts}")
 
-    def score(network: Dp3dDenseRCNN) -> dict[str, float]:
-        measures = held_out_measures(network, start, kinds[0].template, config)
+    def score(now: Dp3dDenseRCNN) -> dict[str, float]:
+        measures = held_out_measures(now, targets, kinds[0].template, config)
         say("held-out images · " + " ".join(f"{name} {value:.3f}" for name, value in measures.items()))
         return measures
 
-    network = train(start, kinds, targets, config, out, report, score, ranks)
+    network = train(network, kinds, targets, config, out, report, score, ranks)
     path = out / "weights.pth"
     if ranks.writes:
         hashes = {one.name: one.content_hash for one in templates}
-        save_weights(network, start.spec, path, config.small, template_hashes=hashes)
+        save_weights(network, path, config.small, template_hashes=hashes)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path
 

@@ -50,7 +50,7 @@ FIT_RATE = 0.02
 
 def use_spectrum(network: Dp3dDenseRCNN, template: Template, mesh: str) -> None:
     """Give the embedder the template's Laplace-Beltrami functions, each of unit mean square (ours)."""
-    features = network.roi_heads.embedder.features(mesh)
+    features = network.embedder(mesh).features
     _, functions = laplace_beltrami(template, features.shape[1])
     scaled = torch.from_numpy(functions).to(features)
     features.copy_(scaled / scaled.square().mean(dim=0, keepdim=True).sqrt())
@@ -67,7 +67,7 @@ def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: fl
         targets: [K, K] of the mesh's vertices.
         sigma: temperature of squared embedding distances.
     """
-    embedder = getattr(network.roi_heads.embedder, f"embedder_{mesh}")
+    embedder = network.embedder(mesh)
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         falling = torch.arange(1, len(embedder.embeddings) + 1)[:, None]
@@ -90,14 +90,13 @@ def align_field(network: Dp3dDenseRCNN, template: Template, other: Template) -> 
     Places are shares of the rest pose's box, in which a nose is foremost and feet are lowest in every four-legged
     animal. So both meshes speak of a head alike from the start, and what is learned of one helps the other.
     """
-    embedder = network.roi_heads.embedder
+    own = network.embedder(template.name)
     places = [(one.vertices - one.vertices.min(axis=0)) / np.ptp(one.vertices, axis=0) for one in (template, other)]
     nearest = cKDTree(places[1]).query(places[0])[1]
     with torch.no_grad():
-        values = embedder(other.name)[torch.from_numpy(nearest)].double().cpu().numpy()
-        functions = embedder.features(template.name).double().cpu().numpy()
+        values = network.embedder(other.name)()[torch.from_numpy(nearest)].double().cpu().numpy()
+        functions = own.features.double().cpu().numpy()
         eigenvalues, _ = laplace_beltrami(template, functions.shape[1])
-        own = getattr(embedder, f"embedder_{template.name}")
         shares = template.vertex_areas / template.vertex_areas.sum()
         own.embeddings.copy_(torch.from_numpy(smooth_field(values, shares, functions, eigenvalues)))
 

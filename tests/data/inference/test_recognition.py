@@ -18,7 +18,7 @@ from dp3d_data.detection.recognition import Recogniser, doubled, halved, recogni
 from dp3d_data.detection.zoo import RECOGNITION
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import load_template
-from tests.data.inference.small import SMALL, small_network
+from tests.data.inference.small import small_network
 
 SAMPLES = Path(dp3d_data.datasets.__file__).parent / "samples"
 PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_said_to_be_one(embedded, monkeypatch, tmp_path):
 
 
 def test_networks_that_cannot_tell_stay_what_they_are(embedded):
-    small = DensePredictor(small_network(), SMALL)
+    small = DensePredictor(small_network())
     assert small.recognising() is small
     adopted = copy.copy(embedded)
     adopted.mesh_of = {**embedded.mesh_of, embedded.class_of("dog"): "fox"}
