@@ -140,8 +140,9 @@ def dense_branch(spec: ModelSpec, levels: dict[str, ShapeSpec]) -> dict[str, nn.
     else:
         scales, channels = [1 / level.stride for level in levels.values()], spec.fpn_channels
         if spec.decoder:
-            sizes = {"num_classes": spec.decoder_out, "conv_dims": spec.decoder_channels}
-            branch["decoder"] = SemSegFPNHead(levels, common_stride=DECODER_STRIDE, **sizes)
+            branch["decoder"] = SemSegFPNHead(
+                levels, num_classes=spec.decoder_out, conv_dims=spec.decoder_channels, common_stride=DECODER_STRIDE
+            )
             scales, channels = [1 / DECODER_STRIDE], spec.decoder_out
         branch["densepose_pooler"] = ROIPooler(spec.pool_size, scales, sampling_ratio=2, pooler_type=spec.pooling)
         branch["densepose_head"] = ConvHead(spec, channels)

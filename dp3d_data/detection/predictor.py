@@ -200,11 +200,10 @@ class DensePredictor:
     ) -> list[list[RawDetection]]:
         again = self.spec.crop_side > 0
         found = self._boxes(photographs, given, score, wanted)
-        placed = list(given)
-        for k, photograph in enumerate(photographs):
-            if given[k] is None:
-                own = found[k][0].cpu().numpy() / photograph.scale
-                placed[k] = np.clip(own, 0, [photograph.width, photograph.height] * 2)
+        placed: list[Boxes] = []
+        for boxes, (own, _, _), photograph in zip(given, found, photographs, strict=True):
+            size = [photograph.width, photograph.height]
+            placed.append(np.clip(own.cpu().numpy() / photograph.scale, 0, size * 2) if boxes is None else boxes)
         scores = [value for _, own, _ in found for value in own.tolist()]
         if again:
             squares = [[crops.square_of(box) for box in boxes] for boxes in placed]
@@ -216,18 +215,18 @@ class DensePredictor:
             judged = zip(scores, self._dense(photographs, [own for own, _, _ in found]), strict=True)
         answers = []
         for number, ((_, _, kinds), boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
-            regions, own = boxes, []
+            regions, detections = list(boxes), []
             if again:
                 regions = [crops.region_of(square, photograph.width, photograph.height) for square in squares[number]]
             for box, region, kind in zip(boxes, regions, kinds.tolist(), strict=True):
                 if (seen := next(judged)) is not None:
                     value, maps = seen
                     coarse, embedding = maps.pop("coarse_segm"), maps.pop("embedding", None)
-                    own.append(RawDetection(as_box(box), value, kind, coarse, embedding, maps, as_box(region)))
+                    detections.append(RawDetection(as_box(box), value, kind, coarse, embedding, maps, as_box(region)))
             if again and given[number] is None:
-                own = sorted(own, key=lambda each: -each.score)  # recognised ones have moved up
-                own = [tightened(each) for each in once(own, WITHIN if self.recogniser else 1.0)]
-            answers.append(own)
+                detections = sorted(detections, key=lambda each: -each.score)  # recognised ones have moved up
+                detections = [tightened(each) for each in once(detections, WITHIN if self.recogniser else 1.0)]
+            answers.append(detections)
         return answers
 
     def _look(self, photographs: list[Prepared]) -> tuple[torch.Tensor, Features]:
@@ -260,7 +259,7 @@ class DensePredictor:
         self, photographs: list[Prepared], given: list[Boxes | None], score: float, wanted: list[int] | None
     ) -> list[Found]:
         """Given boxes, or those of the box branch that are wanted."""
-        detected = [None] * len(given)
+        detected: Sequence[Any] = [None] * len(given)
         if any(boxes is None for boxes in given):
             detected = self._detected(photographs, score if self.recogniser is None else halved(score))
         found = []

@@ -142,7 +142,7 @@ class SyntheticBatches(Dataset):
         names = class_names(kinds)
         self.class_ids = [names.index(kind.name) for kind in kinds]
         places = {"backgrounds": config.backgrounds, "environments": config.environments}
-        self.settings = {name: value for name, value in places.items() if value}
+        self.settings: dict[str, Any] = {name: value for name, value in places.items() if value}
         folder = Path(config.cache) if config.cache else workspace(config.category) / "renders"
         world = config.seed, config.image_size
         self.folders = [render_folder(folder, kind.template, *world, **self.settings) for kind in kinds]
