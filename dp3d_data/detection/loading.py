@@ -16,15 +16,7 @@ from dp3d_data.categories import category as category_named
 from dp3d_data.detection.network import build_network
 from dp3d_data.detection.predictor import DensePredictor
 from dp3d_data.detection.spec import ModelSpec, class_and_mesh
-from dp3d_data.detection.weights import (
-    State,
-    fill,
-    mismatch,
-    read_checkpoint,
-    save_weights,
-    shapes_of,
-    template_hash,
-)
+from dp3d_data.detection.weights import State, fill, mismatch, read_checkpoint, save_weights, shapes_of, template_hash
 from dp3d_data.detection.zoo import as_trained, find_spec, guess_spec, matching_specs, nearest_spec, shipped_weights
 from dp3d_data.device import require_device
 from dp3d_data.errors import UsageError

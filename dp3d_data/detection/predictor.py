@@ -340,9 +340,12 @@ class DensePredictor:
 
     def _crop_maps(self, levels: Features, cut: torch.Tensor, chunk: list[tuple[Prepared, Square]]) -> list[Arrays]:
         """Dense maps of each crop, and of its mirror image where asked for, read where the crop lies in the image."""
-        outputs = self._maps(levels)
+        with self._autocast():
+            outputs = self.network.dense_maps(levels)
         if self.symmetry is not None:
-            other = {name: maps.flip(3) for name, maps in self._maps(self._crop_levels(cut.flip(3))).items()}
+            with self._autocast():
+                turned = self.network.dense_maps(self._crop_levels(cut.flip(3)))
+            other = {name: maps.flip(3) for name, maps in turned.items()}
             outputs["coarse_segm"] = (outputs["coarse_segm"] + other["coarse_segm"]) / 2
             outputs["embedding"] = torch.cat([outputs["embedding"], other["embedding"]], dim=1)
         for name, whole in outputs.items():
@@ -355,10 +358,6 @@ class DensePredictor:
     def _crop_levels(self, cut: Float[torch.Tensor, "n 3 side side"]) -> Features:
         with self._autocast():
             return self.network.crop_levels(cut.contiguous(memory_format=self.memory_format))
-
-    def _maps(self, levels: Features) -> Outputs:
-        with self._autocast():
-            return self.network.dense_maps(levels)
 
     def _crop(self, photograph: Prepared, square: Square) -> Pixels:
         if photograph.source is None:
