@@ -77,7 +77,9 @@ def test_a_whole_published_file_is_checked_and_named(animals):
 def test_constants_of_older_files_do_not_matter(tmp_path):
     state = {name: value.numpy() for name, value in small_network().state_dict().items()}
     state |= {"pixel_mean": np.zeros((3, 1, 1)), "proposal_generator.anchor_generator.cell_anchors.0": np.zeros((3, 4))}
-    loaded(build_network(SMALL), write_pickle(tmp_path / "w.pkl", {"model": state}))
+    network = build_network(SMALL)
+    loaded(network, write_pickle(tmp_path / "w.pkl", {"model": state}))
+    assert all(np.array_equal(value.numpy(), state[name]) for name, value in network.state_dict().items())
 
 
 def test_weights_of_another_model_name_it(animals):
