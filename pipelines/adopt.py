@@ -17,14 +17,16 @@ from dp3d_data.datasets.images import read_image
 from dp3d_data.detection import DensePredictor, load_predictor, save_adopted
 from dp3d_data.detection.training.adoption import (
     Field,
-    Sight,
+    Known,
+    Placed,
     blank_field,
     field_from_landmarks,
     fitted_to_renders,
+    known_pixels,
     matching_errors,
     mean_field,
+    placed_pixels,
     pulled_to_photographs,
-    sight_of,
 )
 from dp3d_data.detection.training.evaluation import rendered_side
 from dp3d_data.detection.training.metrics import summary
@@ -115,7 +117,7 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
     """The field after all evidence, and the measures after each step."""
     embeddings = predictor.vertex_embeddings(class_id)
     field = blank_field(template, predictor.spec.embed_features, embeddings.shape[1])
-    renders = list(_render_sights(template, predictor, class_id, config)) if config.renders else []
+    renders = list(_render_pixels(template, predictor, class_id, config)) if config.renders else []
     held = round(HELD_BACK * config.renders)
     held_back, renders = renders[:held], renders[held:]
     geodesics = geodesic_distances(template)
@@ -131,12 +133,12 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
     if config.landmarks:
         marks = read_landmarks(config.landmarks, template.num_vertices, len(embeddings))
         own, ids = _cse_vertices(marks, predictor, class_id, config, say)
-        features = predictor.network.roi_heads.embedder.features(predictor.mesh_of[class_id]).float().cpu().numpy()
+        features = predictor.network.embedder(predictor.mesh_of[class_id]).features.float().cpu().numpy()
         field = measure(f"{len(own)} landmarks", field_from_landmarks(field, features, embeddings, ids, own))
     elif renders:
         field = measure("mean of the renders", mean_field(field, renders))
     if config.images:
-        photographs = list(_photograph_sights(predictor, class_id, config, say))
+        photographs = list(_photograph_pixels(predictor, class_id, config, say))
         field = measure(f"{len(photographs)} animals of photographs", pulled_to_photographs(field, photographs))
     if renders:
         field = measure(f"{len(renders)} animals of renders", fitted_to_renders(field, renders, geodesics, config.seed))
@@ -196,7 +198,7 @@ def _cse_vertex(
     raise InputCorrupt(f"line {mark.line}: the network finds nothing there", got=got, hint=hint, path=config.landmarks)
 
 
-def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say) -> Iterator[Sight]:
+def _photograph_pixels(predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say) -> Iterator[Placed]:
     """What the network sees of the animals of the photographs; those that cannot be read are told and left out."""
     for number, record in enumerate(Folder(DatasetOptions(images=config.images)).records()):
         try:
@@ -206,14 +208,13 @@ def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptCo
             continue
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, number]))
         for detection in predictor.predict(image, score=config.score, classes=[class_id]):
-            sight = sight_of(detection, rng)
-            if sight is not None:
-                yield sight
+            if pixels := placed_pixels(detection, rng):
+                yield pixels
 
 
-def _render_sights(
+def _render_pixels(
     template: Template, predictor: DensePredictor, class_id: int, config: AdoptConfig
-) -> Iterator[Sight]:
+) -> Iterator[Known]:
     """What the network sees of renders of the template, with the truth; the first of them are held back."""
     size = rendered_side(predictor.spec, config.size)
     world = training_world(template, config.seed, size)
@@ -225,6 +226,5 @@ def _render_sights(
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, index]))
         found = predictor.predict(image, boxes=boxes, classes=[class_id]) if len(boxes) else []
         for animal, detection in zip(animals, found, strict=True):
-            sight = sight_of(detection, rng, np.where(animal.mask, animal.vertex_map, -1))
-            if sight is not None:
-                yield sight
+            if pixels := known_pixels(detection, rng, np.where(animal.mask, animal.vertex_map, -1)):
+                yield pixels

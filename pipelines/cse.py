@@ -64,11 +64,10 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     else:
         say = lambda _: None  # noqa: E731 - the first process speaks
     config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process
-    targets = targets_of(kinds, config)
-    start = start_of(kinds, config, targets)
+    network, targets = start_of(kinds, config, targets_of(kinds, config))
     templates = [kind.template for kind in kinds if kind.matched]
     meshes = ", ".join(f"{one.name} ({one.num_vertices} vertices)" for one in templates)
-    steps = f"{config.steps} steps of {ranks.count * (config.crops if start.spec.crop_side else config.batch)}"
+    steps = f"{config.steps} steps of {ranks.count * (config.crops if network.spec.crop_side else config.batch)}"
     say(f"{config.category}: {steps} · template {meshes} · fingerprint {run_fingerprint(config, kinds, ranks)}")
     if config.precision == "bfloat16" and device == "cpu" and torch.backends.cpu.get_cpu_capability() in IMITATING:
         say("  this processor imitates bfloat16, which takes ten times as long: stop, and --set precision=float32")
@@ -81,16 +80,16 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
         parts = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         say(f"step {step}/{config.steps} · {rate:.2f} steps/s · {parts}")
 
-    def score(network: Dp3dDenseRCNN) -> dict[str, float]:
-        measures = held_out_measures(network, start, kinds[0].template, config)
+    def score(now: Dp3dDenseRCNN) -> dict[str, float]:
+        measures = held_out_measures(now, targets, kinds[0].template, config)
         say("held-out images · " + " ".join(f"{name} {value:.3f}" for name, value in measures.items()))
         return measures
 
-    network = train(start, kinds, targets, config, out, report, score, ranks)
+    network = train(network, kinds, targets, config, out, report, score, ranks)
     path = out / "weights.pth"
     if ranks.writes:
         hashes = {one.name: one.content_hash for one in templates}
-        save_weights(network, start.spec, path, config.small, template_hashes=hashes)
+        save_weights(network, path, config.small, template_hashes=hashes)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path
 
@@ -143,87 +142,90 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
         UsageError: no template to render, or photographs without their folder.
         InputMissing, InputCorrupt, NothingToDo: photographs, annotations or keypoints that are not there or not usable.
     """
-    class_id = predictor.class_of(config.category)
     name = config.template or category(config.category).template
     template = load_template(name) if name else None
-    own = template is not None and belongs(template, predictor, class_id)
-    evaluation = _Evaluation(config, predictor, class_id, template if own else None)
+    own = template
+    if template is not None and not belongs(template, predictor, predictor.class_of(config.category)):
+        own = None
     scores: Scores = {}
     if config.count:
         if template is None:
             hint = "give the network's template: --template MESH"
             raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
-        tally = evaluation.tally(RENDERS, scenes_with_truth(template, config.seed, config.size, config.count))
+        renders = scenes_with_truth(template, config.seed, config.size, config.count)
+        tally = _examined(config, predictor, own, RENDERS, renders)
         scores["synthetic"] = tally.result()
         scores |= {f"synthetic, {group}": measures for group, measures in tally.by_group().items()}
     if config.stanford_extra:
-        scores |= evaluation.photographs()
+        scores |= _photographs(config, predictor.recognising(), own)
     if config.without:
-        scores["without"] = evaluation.without()
+        scores["without"] = _without(config, predictor.recognising(), own)
     return scores
 
 
-class _Evaluation:
-    """What the parts of an evaluation share; the template only where it is the network's own."""
+def _examined(
+    config: EvaluateCseConfig,
+    predictor: DensePredictor,
+    template: Template | None,
+    title: str,
+    images: Images,
+    **more: Any,
+) -> Tally:
+    """Examine images, and draw them; the template only where it is the network's own."""
+    pictures = _pictures(config, predictor, template, title)
+    geodesics = None if template is None else geodesic_distances(template)
+    classes = [predictor.class_of(config.category)]
+    tally = examine(predictor, images, geodesics, classes=classes, watch=pictures, **more)
+    pictures.sheet()
+    return tally
 
-    def __init__(
-        self, config: EvaluateCseConfig, predictor: DensePredictor, class_id: int, template: Template | None
-    ) -> None:
-        self.config, self.predictor, self.classes, self.template = config, predictor, [class_id], template
-        self.of_photographs = predictor.recognising()
-        self.geodesics = None if template is None else geodesic_distances(template)
 
-    def tally(self, title: str, images: Images, **more) -> Tally:
-        """Examine images, and draw them."""
-        pictures = self._pictures(title)
-        predictor = self.predictor if title == RENDERS else self.of_photographs
-        tally = examine(predictor, images, self.geodesics, classes=self.classes, watch=pictures, **more)
-        pictures.sheet()
-        return tally
+def _pictures(config: EvaluateCseConfig, predictor: DensePredictor, template: Template | None, title: str) -> Pictures:
+    count, sheet = config.pictures_count, title != RENDERS
+    return Pictures(config.pictures, title, count, predictor, template, config.score, sheet)
 
-    def _pictures(self, title: str) -> Pictures:
-        folder, count, score = self.config.pictures, self.config.pictures_count, self.config.score
-        return Pictures(folder, title, count, self.predictor, self.template, score, title != RENDERS)
 
-    def photographs(self) -> Scores:
-        """The measures of annotated photographs, as a whole and by keypoint."""
-        config, given = self.config, self.config.boxes == "given"
-        photographs = annotated("stanford-extra", config.stanford_extra, config.images, config.category)
-        ids, names = named_of(config.keypoints, self.template)
-        tally = self.tally("photographs", photographs, named_vertices=ids, given=given)
-        overall: dict[str, Any] = tally.result()
-        if given:
-            overall = {name: value for name, value in overall.items() if name not in OF_DETECTION}
-        else:
-            spurious = tally.spurious(config.score)
-            overall |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
-        overall |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.tally()
-        rows = tally.by_keypoint(names)
-        return {"photographs": overall} | {f"photographs, {name}": row for name, row in rows.items()}
+def _photographs(config: EvaluateCseConfig, predictor: DensePredictor, template: Template | None) -> Scores:
+    """The measures of annotated photographs, as a whole and by keypoint."""
+    given = config.boxes == "given"
+    photographs = annotated("stanford-extra", config.stanford_extra, config.images, config.category)
+    ids, names = named_of(config.keypoints, template)
+    tally = _examined(config, predictor, template, "photographs", photographs, named_vertices=ids, given=given)
+    overall: dict[str, Any] = tally.result()
+    if given:
+        overall = {name: value for name, value in overall.items() if name not in OF_DETECTION}
+    else:
+        spurious = tally.spurious(config.score)
+        overall |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
+    overall |= _transfer(config, predictor, photographs) | {"boxes": config.boxes} | photographs.tally()
+    rows = tally.by_keypoint(names)
+    return {"photographs": overall} | {f"photographs, {name}": row for name, row in rows.items()}
 
-    def _transfer(self, photographs: Photographs) -> dict[str, float]:
-        """Photograph to photograph, at the true boxes."""
-        seen = []
-        for _, image, objects in photographs.read(self.config.transfer):
-            named = [one for one in objects if one.named is not None]
-            boxes = np.array([one.box for one in named]).reshape(-1, 4)
-            seen += list(zip(self.predictor.predict(image, boxes=boxes, classes=self.classes), named, strict=True))
-        pairs = {"dogs": float(len(seen))} | transferred(seen) if len(seen) > 1 else {}
-        return {f"transfer_{name}": value for name, value in pairs.items()}
 
-    def without(self) -> dict[str, Any]:
-        """Detections on photographs that do not show the animal, and the best score on each that has one."""
-        config, spurious = self.config, 0
-        best: dict[str, float] = {}
-        photographs = Photographs("folder", DatasetOptions(images=config.without))
-        pictures = self._pictures("without")
-        for record, image, _ in photographs.read():
-            found = self.of_photographs.predict(image, score=config.score, classes=self.classes)
-            spurious += len(found)
-            best |= {record.image_id: max(one.score for one in found)} if found else {}
-            pictures(image, [], found, [], record.image_id)
-        pictures.sheet()
-        return {"spurious": spurious, "best_scores": best} | photographs.tally()
+def _transfer(config: EvaluateCseConfig, predictor: DensePredictor, photographs: Photographs) -> dict[str, float]:
+    """Photograph to photograph, at the true boxes."""
+    seen, classes = [], [predictor.class_of(config.category)]
+    for _, image, objects in photographs.read(config.transfer):
+        named = [one for one in objects if one.named is not None]
+        boxes = np.array([one.box for one in named]).reshape(-1, 4)
+        seen += list(zip(predictor.predict(image, boxes=boxes, classes=classes), named, strict=True))
+    pairs = {"dogs": float(len(seen))} | transferred(seen) if len(seen) > 1 else {}
+    return {f"transfer_{name}": value for name, value in pairs.items()}
+
+
+def _without(config: EvaluateCseConfig, predictor: DensePredictor, template: Template | None) -> dict[str, Any]:
+    """Detections on photographs that do not show the animal, and the best score on each that has one."""
+    spurious, best = 0, dict[str, float]()
+    photographs = Photographs("folder", DatasetOptions(images=config.without))
+    pictures = _pictures(config, predictor, template, "without")
+    classes = [predictor.class_of(config.category)]
+    for record, image, _ in photographs.read():
+        found = predictor.predict(image, score=config.score, classes=classes)
+        spurious += len(found)
+        best |= {record.image_id: max(one.score for one in found)} if found else {}
+        pictures(image, [], found, [], record.image_id)
+    pictures.sheet()
+    return {"spurious": spurious, "best_scores": best} | photographs.tally()
 
 
 def belongs(template: Template, predictor: DensePredictor, class_id: int) -> bool:

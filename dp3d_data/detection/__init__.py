@@ -14,7 +14,6 @@ _WHERE = {
     "read_checkpoint": "weights",
     "read_features": "weights",
     "read_vertex_embeddings": "weights",
-    "load_weights": "weights",
     "save_weights": "weights",
     "save_adopted": "loading",
     "check_file": "loading",

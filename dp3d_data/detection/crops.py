@@ -1,10 +1,8 @@
-"""Photographs as a network wants them: resized, its last pass, and square crops of boxes for a second look."""
+"""Photographs as a network wants them: resized, and square crops of boxes for a second look."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +29,7 @@ def resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[n
 Pixels = UInt8[np.ndarray, "h w 3"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """A photograph at the network's size; its own pixels are no longer needed.
 
@@ -53,25 +51,6 @@ class Prepared:
         """Pixels of the network's input for one of the photograph: x, y, x, y."""
         rows, columns = self.pixels.shape[:2]
         return np.array([columns / self.width, rows / self.height] * 2, dtype=np.float32)
-
-
-@dataclass
-class Pass:
-    """What the whole network says of photographs of one shape, before a category is asked for.
-
-    Attributes:
-        photographs: in order.
-        score: boxes below it are not looked at.
-        inputs: pixels of all of them, as the backbone takes them.
-        features: level -> what the backbone says.
-        detected: what the box branch says of each; None until it is asked.
-    """
-
-    photographs: Sequence[Prepared]
-    score: float
-    inputs: torch.Tensor
-    features: dict[str, torch.Tensor]
-    detected: list[Any] | None = None
 
 
 MARGIN = 1.25  # side of a crop over the longer side of its box

@@ -1,12 +1,8 @@
-"""Layers of the dense branch: decoder, context, predictors, embeddings of the vertices."""
+"""Layers of the dense branch: context, predicted maps, embeddings of the vertices."""
 
 from __future__ import annotations
 
-import math
-
 import torch
-from detectron2.layers import Conv2d
-from fvcore.nn.weight_init import c2_msra_fill
 from jaxtyping import Float
 from torch import nn
 
@@ -20,39 +16,6 @@ Maps = Float[torch.Tensor, "boxes _ side side"]
 # sigma_2, kappa_u and kappa_v before the softplus that makes variances of them, fine_segm_confidence and
 # coarse_segm_confidence positive, by which the segmentations are multiplied already.
 Outputs = dict[str, Maps]
-COMMON_STRIDE = 4
-
-
-class Decoder(nn.Module):
-    """p2..p5 to one map of stride 4.
-
-    Args:
-        strides: stride of each level by name, in order.
-        in_channels: of every level.
-        channels: inside.
-        out_channels: of the result.
-    """
-
-    def __init__(self, strides: dict[str, int], in_channels: int, channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.levels = list(strides)
-        for name, stride in strides.items():
-            # One convolution for each doubling, at least one; each doubles the resolution where it must grow.
-            doublings, steps = int(math.log2(stride // COMMON_STRIDE)), list[nn.Module]()
-            for index in range(max(1, doublings)):
-                before = channels if index else in_channels
-                steps.append(Conv2d(before, channels, kernel_size=3, padding=1, activation=nn.functional.relu))
-                c2_msra_fill(steps[-1])
-                if doublings:
-                    steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-            self.add_module(name, nn.Sequential(*steps))
-        self.predictor = Conv2d(channels, out_channels, kernel_size=1)
-        c2_msra_fill(self.predictor)
-
-    def forward(self, features: dict[str, Float[torch.Tensor, "n c h w"]]) -> Float[torch.Tensor, "n out h4 w4"]:
-        """Sum of the levels at stride 4, mixed."""
-        total = sum(getattr(self, name)(features[name]) for name in self.levels)
-        return self.predictor(total)
 
 
 RATES = (6, 12, 56)
@@ -125,42 +88,40 @@ def doubled(maps: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n c h2
     return nn.functional.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-class EmbeddingPredictor(nn.Module):
-    """Coarse segmentation and embedding."""
+# Published name of a layer -> name of its map, where the two differ.
+MAP_NAMES = {"embed": "embedding", "ann_index": "coarse_segm", "index_uv": "fine_segm"}
+
+
+def layer_channels(spec: ModelSpec) -> dict[str, int]:
+    """Channels of each map that a network predicts, by the published name of its layer."""
+    if spec.kind == "cse":
+        return {"coarse_segm": spec.coarse_channels, "embed": spec.embed_size}
+    charts = spec.patches + 1
+    channels = {"ann_index": spec.coarse_channels, "index_uv": charts, "u": charts, "v": charts}
+    if spec.uv_confidence:
+        channels["sigma_2"] = charts
+    if spec.uv_confidence == "indep_aniso":
+        channels |= {"kappa_u": charts, "kappa_v": charts}
+    if spec.segm_confidence:
+        channels |= {"fine_segm_confidence": 1, "coarse_segm_confidence": 1}
+    return channels
+
+
+class MapPredictor(nn.Module):
+    """The maps of `Outputs`, each by a layer of its own."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.whole = spec.head == "crop"
-        self.coarse_segm_lowres = low_resolution(spec.head_channels, spec.coarse_channels)
-        self.embed_lowres = low_resolution(spec.head_channels, spec.embed_size)
-
-    def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> Outputs:
-        """Maps of side 4 s; of a "crop" head, 2 s."""
-        maps = {"coarse_segm": self.coarse_segm_lowres(features), "embedding": self.embed_lowres(features)}
-        return {name: own.float() if self.whole else doubled(own.float()) for name, own in maps.items()}
-
-
-class ChartPredictor(nn.Module):
-    """Coarse and fine segmentation, u, v, and the confidences of the WC1, WC2 and M variants."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        charts = spec.patches + 1
-        sizes = {"ann_index": spec.coarse_channels, "index_uv": charts, "u": charts, "v": charts}
-        if spec.uv_confidence:
-            sizes["sigma_2"] = charts
-        if spec.uv_confidence == "indep_aniso":
-            sizes |= {"kappa_u": charts, "kappa_v": charts}
-        if spec.segm_confidence:
-            sizes |= {"fine_segm_confidence": 1, "coarse_segm_confidence": 1}
-        self.names = list(sizes)
-        for name, channels in sizes.items():
+        self.whole, self.names = spec.head == "crop", list(layer_channels(spec))
+        for name, channels in layer_channels(spec).items():
             self.add_module(f"{name}_lowres", low_resolution(spec.head_channels, channels))
 
     def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> Outputs:
-        """Maps of side 4 s."""
-        maps = {name: doubled(getattr(self, f"{name}_lowres")(features).float()) for name in self.names}
-        maps["coarse_segm"], maps["fine_segm"] = maps.pop("ann_index"), maps.pop("index_uv")
+        """Maps of side 4 s; of a "crop" head, 2 s."""
+        maps: Outputs = {}
+        for name in self.names:
+            own = getattr(self, f"{name}_lowres")(features).float()
+            maps[MAP_NAMES.get(name, name)] = own if self.whole else doubled(own)
         for name in ("fine_segm", "coarse_segm"):
             if f"{name}_confidence" in maps:
                 confidence = nn.functional.softplus(maps[f"{name}_confidence"]) + CONFIDENCE_FLOOR
@@ -182,21 +143,3 @@ class MeshEmbedder(nn.Module):
     def forward(self) -> Float[torch.Tensor, "vertices dim"]:
         """Row-normalised features @ embeddings."""
         return nn.functional.normalize(self.features @ self.embeddings, dim=1, eps=1e-6)
-
-
-class Embedder(nn.Module):
-    """The meshes of a network, by name."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.meshes = tuple(spec.mesh_sizes)
-        for name, count in spec.mesh_sizes.items():
-            self.add_module(f"embedder_{name}", MeshEmbedder(count, spec.embed_features, spec.embed_size))
-
-    def forward(self, mesh: str) -> Float[torch.Tensor, "vertices dim"]:
-        """Unit embeddings [K, D] of a mesh's vertices."""
-        return getattr(self, f"embedder_{mesh}")()
-
-    def features(self, mesh: str) -> Float[torch.Tensor, "vertices functions"]:
-        """The mesh functions [K, F] themselves, to be filled in place."""
-        return getattr(self, f"embedder_{mesh}").features

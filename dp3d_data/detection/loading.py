@@ -16,15 +16,7 @@ from dp3d_data.categories import category as category_named
 from dp3d_data.detection.network import build_network
 from dp3d_data.detection.predictor import DensePredictor
 from dp3d_data.detection.spec import ModelSpec, class_and_mesh
-from dp3d_data.detection.weights import (
-    Checkpoint,
-    fill,
-    mismatch,
-    read_checkpoint,
-    save_weights,
-    shapes_of,
-    template_hash,
-)
+from dp3d_data.detection.weights import State, fill, mismatch, read_checkpoint, save_weights, shapes_of, template_hash
 from dp3d_data.detection.zoo import as_trained, find_spec, guess_spec, matching_specs, nearest_spec, shipped_weights
 from dp3d_data.device import require_device
 from dp3d_data.errors import UsageError
@@ -59,17 +51,17 @@ def load_predictor(
     """
     require_device(device)
     path, model = _path(model, weights, category)
-    checkpoint = read_checkpoint(path)
-    spec = _spec(model, checkpoint, path)
+    state, notes = read_checkpoint(path)
+    spec = _spec(model, state, notes, path)
     if side:
         spec = spec.looking_at(side)
     own_class, mesh = class_and_mesh(spec, category)
     network = build_network(spec)
-    fill(network, spec, checkpoint, path)
+    fill(network, state, path)
     mesh_of = {**spec.class_to_mesh, own_class: mesh} if mesh else {}
     return DensePredictor(
-        network, spec, device=device, precision=precision, channels_last=channels_last, compiled=compiled,
-        mesh_of=mesh_of, template_hash=template_hash(checkpoint.notes, mesh), notes=checkpoint.notes,
+        network, device=device, precision=precision, channels_last=channels_last, compiled=compiled,
+        mesh_of=mesh_of, template_hash=template_hash(notes, mesh), notes=notes,
     )  # fmt: skip
 
 
@@ -89,8 +81,8 @@ def trained_for(model: str, weights: str | Path, category: str) -> tuple[int, st
 @lru_cache(maxsize=4)
 def _known(model: str, path: Path, changed: int) -> tuple[ModelSpec, Mapping[str, Any]]:
     """Which network a file is for and what it says of itself: read once for all categories, until it is changed."""
-    checkpoint = read_checkpoint(path)
-    return _spec(model, checkpoint, path), checkpoint.notes
+    state, notes = read_checkpoint(path)
+    return _spec(model, state, notes, path), notes
 
 
 def _path(model: str, weights: str | Path, category: str) -> tuple[Path, str]:
@@ -103,36 +95,37 @@ def _path(model: str, weights: str | Path, category: str) -> tuple[Path, str]:
     return Path(weights) if weights else shipped_weights(find_spec(model)), model
 
 
-def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:
+def _spec(model: str, state: State, notes: Mapping[str, Any], path: Path) -> ModelSpec:
     """The network asked for, or the one that the file fits.
 
     Raises:
         CheckpointError: none fits.
     """
     if model:
-        return as_trained(find_spec(model), checkpoint.notes)
-    shapes = shapes_of(checkpoint.state)
-    spec = guess_spec(shapes, checkpoint.notes)
+        return as_trained(find_spec(model), notes)
+    shapes = shapes_of(state)
+    spec = guess_spec(shapes, notes)
     if spec is None:
         raise mismatch(shapes, nearest_spec(shapes), path)
     return spec
 
 
-def check_file(path: str | Path, model: str = "") -> tuple[ModelSpec, Checkpoint, list[str]]:
+def check_file(path: str | Path, model: str = "") -> tuple[ModelSpec, State, dict[str, Any], list[str]]:
     """Read a file of weights, load it strictly and look at its embeddings.
 
     Returns:
-        The network that it was loaded into, what was read, and the names of other networks of the same shape.
+        The network that it was loaded into, the weights and their notes, and the names of other networks of the same
+        shape.
 
     Raises:
         InputMissing, UnsafePickle, CheckpointError: it cannot be read.
         CheckpointError: it does not belong to `model`, or to any network of the table.
     """
-    checkpoint = read_checkpoint(path)
-    spec = _spec(model, checkpoint, Path(path))
-    fill(build_network(spec, "meta"), spec, checkpoint, path)
-    fitting = matching_specs(shapes_of(checkpoint.state))
-    return spec, checkpoint, [one.name for one in fitting if one.name != spec.name]
+    state, notes = read_checkpoint(path)
+    spec = _spec(model, state, notes, Path(path))
+    fill(build_network(spec, "meta"), state, path)
+    fitting = matching_specs(shapes_of(state))
+    return spec, state, notes, [one.name for one in fitting if one.name != spec.name]
 
 
 def save_adopted(
@@ -159,10 +152,10 @@ def save_adopted(
     network = build_network(new)
     kept = {name: value for name, value in predictor.network.state_dict().items() if f"embedder_{old}." not in name}
     network.load_state_dict(kept, strict=False)
-    own = getattr(network.roi_heads.embedder, f"embedder_{mesh}")
+    own = network.embedder(mesh)
     with torch.no_grad():
         own.features.zero_()
         own.embeddings.zero_()
         own.features[:, : features.shape[1]] = torch.from_numpy(np.asarray(features, dtype=np.float32))
         own.embeddings[: len(embeddings)] = torch.from_numpy(np.asarray(embeddings, dtype=np.float32))
-    save_weights(network, new, path, **notes)
+    save_weights(network, path, **notes)

@@ -7,10 +7,10 @@ import warnings
 
 import torch
 from detectron2.config import CfgNode, configurable, get_cfg
-from detectron2.layers import Conv2d
-from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, GeneralizedRCNN
+from detectron2.layers import Conv2d, ShapeSpec
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from fvcore.nn.weight_init import c2_msra_fill
@@ -18,18 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import nn
 
 from dp3d_data.detection import backbones
-from dp3d_data.detection.dense_layers import (
-    COMMON_STRIDE,
-    GROUPS,
-    Aspp,
-    ChartPredictor,
-    Decoder,
-    Embedder,
-    EmbeddingPredictor,
-    NonLocal,
-    Outputs,
-    doubled,
-)
+from dp3d_data.detection.dense_layers import GROUPS, Aspp, MapPredictor, MeshEmbedder, NonLocal, Outputs, doubled
 from dp3d_data.detection.spec import ModelSpec
 
 Tensor = torch.Tensor
@@ -136,72 +125,58 @@ class CropHead(nn.Module):
         return self.mix4(doubled(self.narrow(maps)) + self.fine4(levels["res2"]))
 
 
-@ROI_HEADS_REGISTRY.register()
-class Dp3dDenseROIHeads(StandardROIHeads):
-    """Boxes as Faster R-CNN finds them; dense maps for any boxes, in training and at inference alike."""
-
-    @configurable
-    def __init__(self, *, dense: dict[str, nn.Module], dense_levels: list[str], **box_branch) -> None:
-        super().__init__(**box_branch)
-        self.dense_levels = dense_levels
-        for name, module in dense.items():
-            self.add_module(name, module)
-
-    @classmethod
-    def from_config(cls, cfg, input_shape) -> dict:
-        """detectron2's own arguments and the dense branch of `cfg.MODEL.DP3D_SPEC`."""
-        arguments = super().from_config(cfg, input_shape)
-        levels, (spec,) = list(cfg.MODEL.ROI_HEADS.IN_FEATURES), cfg.MODEL.DP3D_SPEC
-        dense = dense_branch(spec, {name: input_shape[name].stride for name in levels})
-        return arguments | {"dense": dense, "dense_levels": levels}
-
-    def densepose_outputs(self, features: Features, boxes: list[Float[Tensor, "n 4"]]) -> Outputs:
-        """Dense maps of the given boxes, image after image.
-
-        Args:
-            features: of the backbone, by level.
-            boxes: for each image its boxes xyxy, in pixels of the network's input.
-        """
-        return self.dense_maps(self.pooled(features, boxes))
-
-    def pooled(self, features: Features, boxes: list[Float[Tensor, "n 4"]]) -> Float[Tensor, "boxes c side side"]:
-        """What the dense head sees of each box: a piece of the features of stride 4, computed once for all boxes."""
-        levels = [features[name] for name in self.dense_levels]
-        if hasattr(self, "decoder"):
-            levels = [self.decoder(features)]
-        return self.densepose_pooler([level.float() for level in levels], [Boxes(each) for each in boxes])
-
-    def dense_maps(self, pooled: Float[Tensor, "boxes c side side"] | Features) -> Outputs:
-        """The dense head on pooled boxes, or on the trunk's levels of crops, each on its own."""
-        return self.densepose_predictor(self.densepose_head(pooled))
+DECODER_STRIDE = 4
 
 
-def dense_branch(spec: ModelSpec, strides: dict[str, int]) -> dict[str, nn.Module]:
-    """The modules of the dense branch under the names that published weights use."""
+def dense_branch(spec: ModelSpec, levels: dict[str, ShapeSpec]) -> dict[str, nn.Module]:
+    """The modules of the dense branch under the names that published weights use.
+
+    Args:
+        levels: channels and strides of the backbone's levels that boxes are pooled from.
+    """
     branch: dict[str, nn.Module] = {}
     if spec.crop_side:
         branch["densepose_head"] = CropHead(spec, backbones.level_channels(spec.trunk))
     else:
-        scales, channels = [1 / stride for stride in strides.values()], spec.fpn_channels
+        scales, channels = [1 / level.stride for level in levels.values()], spec.fpn_channels
         if spec.decoder:
-            branch["decoder"] = Decoder(strides, channels, spec.decoder_channels, spec.decoder_out)
-            scales, channels = [1 / COMMON_STRIDE], spec.decoder_out
+            branch["decoder"] = SemSegFPNHead(
+                levels, num_classes=spec.decoder_out, conv_dims=spec.decoder_channels, common_stride=DECODER_STRIDE
+            )
+            scales, channels = [1 / DECODER_STRIDE], spec.decoder_out
         branch["densepose_pooler"] = ROIPooler(spec.pool_size, scales, sampling_ratio=2, pooler_type=spec.pooling)
         branch["densepose_head"] = ConvHead(spec, channels)
-    branch["densepose_predictor"] = EmbeddingPredictor(spec) if spec.kind == "cse" else ChartPredictor(spec)
-    return branch | ({"embedder": Embedder(spec)} if spec.kind == "cse" else {})
+    branch["densepose_predictor"] = MapPredictor(spec)
+    if spec.kind == "cse":
+        meshes = spec.mesh_sizes.items()
+        sizes = spec.embed_features, spec.embed_size
+        branch["embedder"] = nn.ModuleDict({f"embedder_{name}": MeshEmbedder(count, *sizes) for name, count in meshes})
+    return branch
 
 
 ANCHORS = {"p2": 32, "p3": 64, "p4": 128, "p5": 256, "p6": 512}  # sides, pixels; halved where the finest level is p3
 
 
-@META_ARCH_REGISTRY.register()
 class Dp3dDenseRCNN(GeneralizedRCNN):
-    """detectron2's GeneralizedRCNN with its steps laid open: normalise, backbone, box losses or boxes, dense maps."""
+    """detectron2's GeneralizedRCNN with a dense branch beside the box branch, and its steps laid open: normalise,
+    backbone, box losses or boxes, dense maps.
+
+    Attributes:
+        spec: what it was built from.
+    """
 
     @configurable
-    def __init__(self, **arguments) -> None:
+    def __init__(self, *, spec: ModelSpec, **arguments) -> None:
         super().__init__(**arguments)
+        self.spec = spec
+        shapes = self.backbone.output_shape()
+        for name, module in dense_branch(spec, {level: shapes[level] for level in spec.levels}).items():
+            self.roi_heads.add_module(name, module)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """detectron2's own arguments and `cfg.MODEL.DP3D_SPEC`."""
+        return super().from_config(cfg) | {"spec": cfg.MODEL.DP3D_SPEC[0]}
 
     def normalised(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h2 w2"]:
         """BGR images minus the mean, padded with zeros at the right and bottom to what the backbone divides by."""
@@ -244,9 +219,29 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
         proposals, _ = self.proposal_generator(ImageList(images, sizes), features, None)
         return self.roi_heads._forward_box(features, proposals)
 
+    def pooled(self, features: Features, boxes: list[Float[Tensor, "n 4"]]) -> Float[Tensor, "boxes c side side"]:
+        """What the dense head sees of given boxes, image after image: a piece of the features, computed once for all.
+
+        Args:
+            features: of the backbone, by level.
+            boxes: for each image its boxes xyxy, in pixels of the network's input.
+        """
+        levels = [features[name] for name in self.spec.levels]
+        if self.spec.decoder:
+            levels = [self.roi_heads.decoder.layers(features)]
+        return self.roi_heads.densepose_pooler([level.float() for level in levels], [Boxes(each) for each in boxes])
+
     def crop_levels(self, crops: Float[Tensor, "n 3 side side"]) -> Features:
         """The trunk's levels of normalised square crops, for networks with a crop_side."""
         return self.backbone.bottom_up(crops)
+
+    def dense_maps(self, seen: Float[Tensor, "boxes c side side"] | Features) -> Outputs:
+        """Dense maps of pooled boxes, or of the trunk's levels of crops, each on its own."""
+        return self.roi_heads.densepose_predictor(self.roi_heads.densepose_head(seen))
+
+    def embedder(self, mesh: str) -> MeshEmbedder:
+        """Functions and embeddings of a mesh; called, it gives the embeddings of the vertices."""
+        return self.roi_heads.embedder[f"embedder_{mesh}"]
 
 
 def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:
@@ -255,7 +250,7 @@ def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:
     warnings.filterwarnings("ignore", message="torch.meshgrid")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     with torch.device(device):
-        return META_ARCH_REGISTRY.get("Dp3dDenseRCNN")(configuration(spec, device))
+        return Dp3dDenseRCNN(configuration(spec, device))
 
 
 def configuration(spec: ModelSpec, device: str) -> CfgNode:
@@ -280,7 +275,7 @@ def configuration(spec: ModelSpec, device: str) -> CfgNode:
     model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST = spec.proposals
     model.RPN.PRE_NMS_TOPK_TRAIN, model.RPN.POST_NMS_TOPK_TRAIN = spec.training_proposals
     heads, box = model.ROI_HEADS, model.ROI_BOX_HEAD
-    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = Dp3dDenseROIHeads.__name__, levels, spec.num_classes
+    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = "StandardROIHeads", levels, spec.num_classes
     heads.BATCH_SIZE_PER_IMAGE = spec.training_rois
     heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST = spec.score_threshold, spec.nms_threshold
     box.NAME, box.NUM_FC, box.FC_DIM = "FastRCNNConvFCHead", 2, spec.box_fc

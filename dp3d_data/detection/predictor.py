@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.structures import Instances
 from jaxtyping import Float, Int
 from torchvision.ops import nms
 
 from dp3d_data.detection import crops
-from dp3d_data.detection.crops import Pass, Pixels, Prepared, Square
+from dp3d_data.detection.crops import Pixels, Prepared, Square
 from dp3d_data.detection.dense_layers import Outputs
 from dp3d_data.detection.detections import WITHIN, RawDetection, once, tightened
 from dp3d_data.detection.network import Dp3dDenseRCNN, Features
 from dp3d_data.detection.recognition import Recogniser, doubled, halved, recogniser_of
-from dp3d_data.detection.spec import ModelSpec, class_and_mesh
+from dp3d_data.detection.spec import class_and_mesh
 from dp3d_data.detection.weights import template_hash
 from dp3d_data.errors import ShapeError, UsageError
 from dp3d_data.records import as_box
@@ -36,7 +36,6 @@ class DensePredictor:
 
     Args:
         network: of `build_network`, with its weights.
-        spec: what it was built from.
         device: where to run, such as "cpu" or "cuda:0".
         precision: "float32", or "bfloat16" / "float16" for backbone and dense head.
         channels_last: keep the channels of a pixel together in memory, which tensor cores like.
@@ -49,7 +48,6 @@ class DensePredictor:
     def __init__(
         self,
         network: Dp3dDenseRCNN,
-        spec: ModelSpec,
         *,
         device: str = "cpu",
         precision: str = "float32",
@@ -62,16 +60,18 @@ class DensePredictor:
         if precision not in PRECISIONS:
             raise UsageError(f"unknown precision {precision!r}", expected=", ".join(PRECISIONS))
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network, self.spec, self.device = network.to(device).eval(), spec, torch.device(device)
+        self.network, self.spec, self.device = network.to(device).eval(), network.spec, torch.device(device)
         self.network.to(memory_format=self.memory_format)
         self.backbone = torch.compile(network.backbone) if compiled else network.backbone
         self.precision, self.template_hash = precision, template_hash
-        self.mesh_of = dict(mesh_of or spec.class_to_mesh)
+        self.mesh_of = dict(mesh_of or self.spec.class_to_mesh)
         self.symmetry: Int[np.ndarray, "vertices"] | None = None
         self.recogniser: Recogniser | None = None
         self._vertices: dict[str, np.ndarray] = {}
         self.notes = notes or {}
-        self._last: list[Pass] = []  # at most one: who asks for one category after the other needs it once
+        # What is known of the last photographs; who asks for one category after the other needs it once.
+        self._looked: dict[tuple[Prepared, ...], tuple[torch.Tensor, Features]] = {}
+        self._found: dict[float, list[Instances]] = {}
 
     def of_category(self, category: str) -> DensePredictor:
         """The same network for another category; both share their passes.
@@ -124,7 +124,7 @@ class DensePredictor:
         mesh = self.mesh_of[class_id]
         if mesh not in self._vertices:
             with torch.no_grad():
-                own = self.network.roi_heads.embedder(mesh).float().cpu().numpy()
+                own = self.network.embedder(mesh)().float().cpu().numpy()
             self._vertices[mesh] = own if self.symmetry is None else np.hstack([own, own[self.symmetry]])
         return self._vertices[mesh]
 
@@ -195,68 +195,73 @@ class DensePredictor:
                 results[index] = detections
         return results
 
-    def _same_shape(self, photographs: list[Prepared], given, score, wanted) -> list[list[RawDetection]]:
+    def _same_shape(
+        self, photographs: list[Prepared], given: list[Boxes | None], score: float, wanted: list[int] | None
+    ) -> list[list[RawDetection]]:
         again = self.spec.crop_side > 0
-        look = partial(self._pass, photographs, score if self.recogniser is None else halved(score))
-        found = self._boxes(look, given, photographs, score, wanted)
-        placed = list(given)
-        for k, photograph in enumerate(photographs):
-            if given[k] is None:
-                own = found[k][0].cpu().numpy() / photograph.scale
-                placed[k] = np.clip(own, 0, [photograph.width, photograph.height] * 2)
-        squares = [[crops.square_of(box) for box in boxes] for boxes in placed] if again else None
+        found = self._boxes(photographs, given, score, wanted)
+        placed: list[Boxes] = []
+        for boxes, (own, _, _), photograph in zip(given, found, photographs, strict=True):
+            size = [photograph.width, photograph.height]
+            placed.append(np.clip(own.cpu().numpy() / photograph.scale, 0, size * 2) if boxes is None else boxes)
         scores = [value for _, own, _ in found for value in own.tolist()]
-        if squares:
+        if again:
+            squares = [[crops.square_of(box) for box in boxes] for boxes in placed]
             asked: list[int | None] = []
             for (_, _, kinds), boxes in zip(found, given, strict=True):
                 asked += kinds.tolist() if boxes is None else [None] * len(kinds)
             judged = iter(self._dense_again(photographs, squares, scores, asked))
         else:
-            judged = zip(scores, self._dense(look().features, [own for own, _, _ in found]), strict=True)
+            judged = zip(scores, self._dense(photographs, [own for own, _, _ in found]), strict=True)
         answers = []
         for number, ((_, _, kinds), boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
-            regions, own = boxes, []
-            if squares:
+            regions, detections = list(boxes), []
+            if again:
                 regions = [crops.region_of(square, photograph.width, photograph.height) for square in squares[number]]
             for box, region, kind in zip(boxes, regions, kinds.tolist(), strict=True):
                 if (seen := next(judged)) is not None:
                     value, maps = seen
                     coarse, embedding = maps.pop("coarse_segm"), maps.pop("embedding", None)
-                    own.append(RawDetection(as_box(box), value, kind, coarse, embedding, maps, as_box(region)))
+                    detections.append(RawDetection(as_box(box), value, kind, coarse, embedding, maps, as_box(region)))
             if again and given[number] is None:
-                own = sorted(own, key=lambda each: -each.score)  # recognised ones have moved up
-                own = [tightened(each) for each in once(own, WITHIN if self.recogniser else 1.0)]
-            answers.append(own)
+                detections = sorted(detections, key=lambda each: -each.score)  # recognised ones have moved up
+                detections = [tightened(each) for each in once(detections, WITHIN if self.recogniser else 1.0)]
+            answers.append(detections)
         return answers
 
-    def _pass(self, photographs: list[Prepared], score: float) -> Pass:
-        """The last pass where it is of these very photographs, else a new one."""
-        key = score, *map(id, photographs)
-        if self._last and key == (self._last[0].score, *map(id, self._last[0].photographs)):
-            return self._last[0]
-        self._last.clear()  # two passes would need twice the memory
-        inputs = torch.cat([self._input(one.pixels) for one in photographs])
-        inputs = inputs.contiguous(memory_format=self.memory_format)
-        with self._autocast():
-            features = self.backbone(inputs)
-        self._last.append(Pass(photographs, score, inputs, {name: level.float() for name, level in features.items()}))
-        return self._last[0]
+    def _look(self, photographs: list[Prepared]) -> tuple[torch.Tensor, Features]:
+        """Photographs of one shape as the backbone takes them and what it says: the last ones need no other pass."""
+        key = tuple(photographs)
+        if key not in self._looked:
+            self._looked.clear()  # two passes would need twice the memory
+            self._found.clear()
+            inputs = torch.cat([self._input(one.pixels) for one in photographs])
+            inputs = inputs.contiguous(memory_format=self.memory_format)
+            with self._autocast():
+                features = self.backbone(inputs)
+            self._looked[key] = inputs, {name: level.float() for name, level in features.items()}
+        return self._looked[key]
 
-    def _detected(self, looked: Pass) -> list[Any]:
-        """What the box branch says of each photograph of a pass."""
-        if looked.detected is None:
-            self.network.roi_heads.box_predictor.test_score_thresh = looked.score
-            sizes = [one.pixels.shape[:2] for one in looked.photographs]
-            looked.detected = self.network.detect(looked.inputs, sizes, looked.features)
-        return looked.detected
+    def _detected(self, photographs: list[Prepared], score: float) -> list[Instances]:
+        """What the box branch says of each photograph, from a score on."""
+        inputs, features = self._look(photographs)
+        if score not in self._found:
+            self.network.roi_heads.box_predictor.test_score_thresh = score
+            sizes = [one.pixels.shape[:2] for one in photographs]
+            self._found[score] = self.network.detect(inputs, sizes, features)
+        return self._found[score]
 
     def _input(self, pixels: Pixels) -> torch.Tensor:
         pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
         return self.network.normalised(torch.from_numpy(pixels).to(self.device))
 
-    def _boxes(self, look: Callable[[], Pass], given, photographs: list[Prepared], score, wanted) -> list[Found]:
+    def _boxes(
+        self, photographs: list[Prepared], given: list[Boxes | None], score: float, wanted: list[int] | None
+    ) -> list[Found]:
         """Given boxes, or those of the box branch that are wanted."""
-        detected = [None] * len(given) if all(boxes is not None for boxes in given) else self._detected(look())
+        detected: Sequence[Any] = [None] * len(given)
+        if any(boxes is None for boxes in given):
+            detected = self._detected(photographs, score if self.recogniser is None else halved(score))
         found = []
         for boxes, photograph, instances in zip(given, photographs, detected, strict=True):
             if boxes is not None:
@@ -277,17 +282,18 @@ class DensePredictor:
             found.append((kept.pred_boxes.tensor, kept.scores.cpu(), kept.pred_classes.cpu()))
         return found
 
-    def _dense(self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor]) -> list[Arrays]:
-        """Dense maps of each box of a pass, image after image; the head sees a few at a time."""
+    def _dense(self, photographs: list[Prepared], boxes: list[torch.Tensor]) -> list[Arrays]:
+        """Dense maps of each box, photograph after photograph; the head sees a few at a time."""
         members = [index for index, own in enumerate(boxes) if len(own)]
         if not members:
             return []
+        _, features = self._look(photographs)
         if len(members) < len(boxes):
             features = {name: level[members] for name, level in features.items()}
-        heads, answers = self.network.roi_heads, []
+        answers = []
         with self._autocast():
-            for chunk in heads.pooled(features, [boxes[index] for index in members]).split(BOXES_AT_ONCE):
-                answers += _each(heads.dense_maps(chunk))
+            for chunk in self.network.pooled(features, [boxes[index] for index in members]).split(BOXES_AT_ONCE):
+                answers += _each(self.network.dense_maps(chunk))
         return answers
 
     def _dense_again(
@@ -297,7 +303,7 @@ class DensePredictor:
         scores: list[float],
         kinds: list[int | None],
     ) -> list[tuple[float, Arrays] | None]:
-        """Score and dense maps of the crop of each box of a pass, image after image; None where it is not the animal.
+        """Score and dense maps of the crop of each box, photograph after photograph; None where it is not the animal.
 
         Args:
             scores, kinds: of all boxes; no kind where a box is given, so that it stays.
@@ -334,9 +340,12 @@ class DensePredictor:
 
     def _crop_maps(self, levels: Features, cut: torch.Tensor, chunk: list[tuple[Prepared, Square]]) -> list[Arrays]:
         """Dense maps of each crop, and of its mirror image where asked for, read where the crop lies in the image."""
-        outputs = self._maps(levels)
+        with self._autocast():
+            outputs = self.network.dense_maps(levels)
         if self.symmetry is not None:
-            other = {name: maps.flip(3) for name, maps in self._maps(self._crop_levels(cut.flip(3))).items()}
+            with self._autocast():
+                turned = self.network.dense_maps(self._crop_levels(cut.flip(3)))
+            other = {name: maps.flip(3) for name, maps in turned.items()}
             outputs["coarse_segm"] = (outputs["coarse_segm"] + other["coarse_segm"]) / 2
             outputs["embedding"] = torch.cat([outputs["embedding"], other["embedding"]], dim=1)
         for name, whole in outputs.items():
@@ -349,10 +358,6 @@ class DensePredictor:
     def _crop_levels(self, cut: Float[torch.Tensor, "n 3 side side"]) -> Features:
         with self._autocast():
             return self.network.crop_levels(cut.contiguous(memory_format=self.memory_format))
-
-    def _maps(self, levels: Features) -> Outputs:
-        with self._autocast():
-            return self.network.roi_heads.dense_maps(levels)
 
     def _crop(self, photograph: Prepared, square: Square) -> Pixels:
         if photograph.source is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import nn
 
 from dp3d_data.detection.zoo import RECOGNITION
@@ -24,9 +25,8 @@ class Recogniser(nn.Module):
     by them. This is the classifier of the published weights, rounded.
 
     Args:
-        widen: [wide, c], bias [wide]: the last convolution with its norm.
-        classes: [k, wide], offsets [k]: the logits of ImageNet's classes.
-        members: [k] which of them are of the animal.
+        arrays: widen [wide, c] and bias [wide], the last convolution with its norm; classes [k, wide] and offsets [k],
+            the logits of ImageNet's classes; members [k], which of them are of the animal.
         mesh: name of the mesh of the network's classes that it tells.
         likeness: the least probability of what is taken for the animal.
     """
@@ -37,20 +37,10 @@ class Recogniser(nn.Module):
     offsets: torch.Tensor
     members: torch.Tensor
 
-    def __init__(
-        self,
-        widen: Float[np.ndarray, "wide c"],
-        bias: Float[np.ndarray, "wide"],
-        classes: Float[np.ndarray, "k wide"],
-        offsets: Float[np.ndarray, "k"],
-        members: Bool[np.ndarray, "k"],
-        mesh: str,
-        likeness: float,
-    ) -> None:
+    def __init__(self, arrays: Mapping[str, np.ndarray], mesh: str, likeness: float) -> None:
         super().__init__()
-        values = {"widen": widen, "bias": bias, "classes": classes, "offsets": offsets, "members": members}
-        for name, value in values.items():
-            self.register_buffer(name, torch.from_numpy(value))
+        for name in ("widen", "bias", "classes", "offsets", "members"):
+            self.register_buffer(name, torch.from_numpy(arrays[name]))
         self.mesh, self.likeness = mesh, likeness
 
     def forward(self, deepest: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n"]:
@@ -93,9 +83,8 @@ def recogniser_of(trunk: nn.Module) -> Recogniser | None:
     stored = _stored()
     if str(stored["trunk"]) != trunk_digest(trunk):
         return None
-    widen, classes = (stored[name] * stored[f"{name}_scale"][:, None] for name in ("widen", "classes"))
-    arrays = widen, stored["bias"], classes, stored["offsets"], stored["members"]
-    return Recogniser(*arrays, str(stored["mesh"]), float(stored["likeness"]))
+    whole = {name: stored[name] * stored[f"{name}_scale"][:, None] for name in ("widen", "classes")}
+    return Recogniser(stored | whole, str(stored["mesh"]), float(stored["likeness"]))
 
 
 @lru_cache(maxsize=1)

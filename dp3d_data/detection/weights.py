@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,7 @@ from dp3d_data.unpickling import read_pickle
 EXPECTED = "a .pkl or .pth file with a state dict, bare or under the key 'model'"
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Weights by state name in single precision, and what this project notes beside them (empty for others' files)."""
-
-    state: dict[str, torch.Tensor]
-    notes: dict[str, Any]
+State = dict[str, torch.Tensor]
 
 
 def shapes_of(state: Mapping[str, torch.Tensor]) -> Shapes:
@@ -46,8 +40,11 @@ def template_hash(notes: Mapping[str, Any], mesh: str) -> str:
     return str((hashes.get(mesh) if isinstance(hashes, Mapping) else "") or notes.get("template_hash", ""))
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path) -> tuple[State, dict[str, Any]]:
     """Read a file of weights; its content decides how, not its name.
+
+    Returns:
+        Weights by name, in single precision, and what this project notes beside them (empty for others' files).
 
     Raises:
         InputMissing: no such file.
@@ -69,7 +66,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError("no state dict in this file", got=type(content).__name__, expected=EXPECTED, path=path)
     notes = content.get("dp3d", {}) if isinstance(content, Mapping) else {}
     tensors = {str(name): _tensor(str(name), value, path) for name, value in unpacked_weights(state).items()}
-    return Checkpoint(tensors, dict(notes))
+    return tensors, dict(notes)
 
 
 def _read_torch(path: Path) -> Any:
@@ -101,54 +98,45 @@ CONSTANTS = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cel
 SHOWN = 3
 
 
-def load_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) -> Checkpoint:
-    """Fill a network from a file, with no name missing, none too many and every shape right.
+def fill(network: Dp3dDenseRCNN, state: State, path: str | Path) -> None:
+    """Put weights into a network, with no name missing, none too many and every shape right.
+
+    Args:
+        path: of the file that they were read from, for errors.
 
     Raises:
-        InputMissing, UnsafePickle, CheckpointError: the file cannot be read, or its embeddings say nothing.
-        CheckpointError: it belongs to another network; says which.
+        CheckpointError: they belong to another network (says which), a weight is not finite, or embeddings are zero,
+            not finite or all equal.
     """
-    checkpoint = read_checkpoint(path)
-    fill(network, spec, checkpoint, path)
-    return checkpoint
-
-
-def fill(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
-    """Put weights that were read into a network.
-
-    Raises:
-        CheckpointError: names or shapes differ.
-        CheckpointError: a weight is not finite, or embeddings are zero, not finite or all equal.
-    """
-    state = {name: value for name, value in checkpoint.state.items() if not name.startswith(CONSTANTS)}
+    state = {name: value for name, value in state.items() if not name.startswith(CONSTANTS)}
     own, given = shapes_of(network.state_dict()), shapes_of(state)
     if own != given:
-        raise mismatch(given, spec, path, own)
+        raise mismatch(given, network.spec, path, own)
     broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError("weights that are not finite", got=_few(broken), expected="finite numbers", path=path)
     network.load_state_dict(state, strict=True, assign=next(network.parameters()).is_meta)
-    check_embeddings(network, spec, path)
+    check_embeddings(network, path)
 
 
-def fill_grown(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
+def fill_grown(network: Dp3dDenseRCNN, state: State, path: str | Path) -> None:
     """Put the weights of a smaller network into a larger one that begins as the same function (after Net2Net, Chen et
     al., 2016).
 
     Residual blocks that the weights lack begin by adding nothing; everything else must be there, as in `fill`.
 
     Raises:
-        CheckpointError: the weights lack, or have, more than such blocks, or shapes differ.
-        CheckpointError: a weight is not finite, or embeddings say nothing.
+        CheckpointError: the weights lack, or have, more than such blocks, shapes differ, a weight is not finite, or
+            embeddings say nothing.
     """
-    fresh: dict[str, torch.Tensor] = {}
+    fresh: State = {}
     for name, block in network.named_modules():
-        if not isinstance(block, BasicBlock | NonLocal) or any(key.startswith(f"{name}.") for key in checkpoint.state):
+        if not isinstance(block, BasicBlock | NonLocal) or any(key.startswith(f"{name}.") for key in state):
             continue
         if isinstance(block, BasicBlock):  # a NonLocal is born as the identity
             nn.init.zeros_(block.conv2.norm.weight)
         fresh |= {f"{name}.{key}": value for key, value in block.state_dict().items()}
-    fill(network, spec, replace(checkpoint, state={**fresh, **checkpoint.state}), path)
+    fill(network, fresh | state, path)
 
 
 def mismatch(given: Shapes, spec: ModelSpec, path: str | Path, own: Shapes | None = None) -> CheckpointError:
@@ -178,14 +166,14 @@ def _few(names: list[str]) -> str:
 
 
 @torch.no_grad()
-def check_embeddings(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) -> None:
+def check_embeddings(network: Dp3dDenseRCNN, path: str | Path) -> None:
     """Vertex embeddings of every class are finite, of unit norm and not all equal: else every pixel becomes one vertex.
 
     Raises:
         CheckpointError: they are not.
     """
-    for mesh in sorted(set(spec.class_to_mesh.values())) if spec.kind == "cse" else ():
-        vertices = network.roi_heads.embedder(mesh)
+    for mesh in sorted(set(network.spec.class_to_mesh.values())) if network.spec.kind == "cse" else ():
+        vertices = network.embedder(mesh)()
         norms = vertices.norm(dim=1)
         if not torch.isfinite(vertices).all():
             found = "NaN or infinity"
@@ -199,13 +187,13 @@ def check_embeddings(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) 
         raise CheckpointError(what, got=found, expected=expected, path=path)
 
 
-def save_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path, small: bool = False, **notes: Any) -> None:
+def save_weights(network: Dp3dDenseRCNN, path: str | Path, small: bool = False, **notes: Any) -> None:
     """Write half-precision weights with the names of network and meshes, the size of images, and the notes.
 
     Args:
         small: keep large matrices and filters in 8 bits, for half the space.
     """
-    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    spec, state = network.spec, {name: value.detach().cpu() for name, value in network.state_dict().items()}
     if small:
         state = packed_weights(state)
     else:
@@ -226,7 +214,7 @@ def read_features(path: str | Path, mesh: str) -> Float[np.ndarray, "vertices fu
         InputMissing, CheckpointError, UnsafePickle: of the file.
         CheckpointError: it does not know the mesh; names those that it knows.
     """
-    return _entry(read_checkpoint(path), path, mesh, "features")
+    return _entry(read_checkpoint(path)[0], path, mesh, "features")
 
 
 def read_vertex_embeddings(path: str | Path, meshes: tuple[str, ...]) -> Float[np.ndarray, "vertices dim"]:
@@ -236,17 +224,17 @@ def read_vertex_embeddings(path: str | Path, meshes: tuple[str, ...]) -> Float[n
         InputMissing, CheckpointError, UnsafePickle: of the file.
         CheckpointError: it knows none of the meshes.
     """
-    checkpoint = read_checkpoint(path)
-    mesh = next((name for name in meshes if f"{EMBEDDER}{name}.features" in checkpoint.state), meshes[0])
-    rows = _entry(checkpoint, path, mesh, "features") @ _entry(checkpoint, path, mesh, "embeddings")
+    state, _ = read_checkpoint(path)
+    mesh = next((name for name in meshes if f"{EMBEDDER}{name}.features" in state), meshes[0])
+    rows = _entry(state, path, mesh, "features") @ _entry(state, path, mesh, "embeddings")
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def _entry(checkpoint: Checkpoint, path: str | Path, mesh: str, name: str) -> np.ndarray:
+def _entry(state: State, path: str | Path, mesh: str, name: str) -> np.ndarray:
     key = f"{EMBEDDER}{mesh}.{name}"
-    if key not in checkpoint.state:
-        ends = (key.removeprefix(EMBEDDER).rpartition(".") for key in checkpoint.state if key.startswith(EMBEDDER))
+    if key not in state:
+        ends = (key.removeprefix(EMBEDDER).rpartition(".") for key in state if key.startswith(EMBEDDER))
         known = sorted({mesh for mesh, _, end in ends if end == "features"})
         got, hint = ", ".join(known) or "no mesh: not a CSE network", "see which fit: dp3d-data zoo list"
         raise CheckpointError(f"these weights know no mesh {mesh!r}", got=got, hint=hint, path=path)
-    return checkpoint.state[key].numpy()
+    return state[key].numpy()

@@ -10,20 +10,6 @@ __all__ = [
     "InstanceDataset",
     "InstanceStream",
     "InstanceTable",
-    "JoinedSource",
-    "KeypointBatch",
-    "Loader",
-    "ShardReader",
-    "ShardSource",
-    "Source",
-    "TableSource",
-    "collate",
-]
-
-__all__ = [
-    "InstanceDataset",
-    "InstanceStream",
-    "InstanceTable",
     "KeypointBatch",
     "Loader",
     "ShardReader",

@@ -50,14 +50,14 @@ def check(file: str, model: str) -> None:
     """
     from dp3d_data.detection import check_file
 
-    spec, checkpoint, others = check_file(file, model)
-    numbers = sum(value.numel() for value in checkpoint.state.values())
+    spec, state, notes, others = check_file(file, model)
+    numbers = sum(value.numel() for value in state.values())
     say(f"{file}: weights of {spec.name}")
-    say(f"  {len(checkpoint.state)} arrays, {numbers:,} numbers, all names and shapes as they should be")
+    say(f"  {len(state)} arrays, {numbers:,} numbers, all names and shapes as they should be")
     if spec.kind == "cse":
         meshes = ", ".join(sorted(set(spec.class_to_mesh.values())))
         say(f"  vertex embeddings of unit norm that differ: {meshes}")
-    for name, value in checkpoint.notes.items():
+    for name, value in notes.items():
         if name not in ("name", "class_to_mesh", "class_names", "mesh_sizes"):
             say(f"  {name.replace('_', ' ')}: {value}")
     if others:
@@ -66,7 +66,7 @@ def check(file: str, model: str) -> None:
     if not category:
         return
     charts = " --charts UV_Processed.mat --template person"
-    more = charts if spec.kind == "chart" else _template_of(category, checkpoint.notes)
+    more = charts if spec.kind == "chart" else _template_of(category, notes)
     say(f"  next: dp3d-data extract --category {category} --model {spec.name} --weights {file}{more}")
     if "MESH" in more:
         other = f"dp3d-data template adopt MESH --weights {file}"

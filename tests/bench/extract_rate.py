@@ -50,7 +50,7 @@ def rigged_predictor(**settings) -> DensePredictor:
         for name, value in network.state_dict().items():
             if name.endswith("features"):
                 value.copy_(torch.randn(value.shape))
-    predictor = DensePredictor(network, spec, **settings)
+    predictor = DensePredictor(network, **settings)
     detect, kind = network.detect, predictor.class_of(CATEGORY)
 
     def rigged(images, sizes, features):

@@ -236,16 +236,15 @@ def dense_training(machine: Machine) -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             config = replace(config, cache=folder)
             kinds = kinds_of(config)
-            targets = cse.targets_of(kinds, config)
-            start = start_of(kinds, config, targets)
-            state = cse.fresh_state(start.network, config)
+            network, targets = start_of(kinds, config, cse.targets_of(kinds, config))
+            state = cse.fresh_state(network, config)
             state.module.train()
-            gradients, settings = cse.gradients_of(start, targets, config), cse.fit_config(config)
-            batch = next(batches(kinds, config, 0, again=start.spec.crop_side > 0))
+            gradients, settings = cse.gradients_of(network, targets, config), cse.fit_config(config)
+            batch = next(batches(kinds, config, 0, again=network.spec.crop_side > 0))
             batch = batch.to(machine.device)
             step = partial(optimiser_step, state, gradients, batch, settings, Path(folder))
             seconds = machine.seconds(step)
-        images = config.crops if start.spec.crop_side else config.batch
+        images = config.crops if network.spec.crop_side else config.batch
         yield timing(
             f"{model}, training step {precision}, {images} images",
             seconds,

@@ -14,7 +14,7 @@ from dp3d_model.bodies import BODIES
 from dp3d_model.config import EVALUATION_ONLY, preset, presets
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.objective import Objective
-from tests.data.inference.small import SMALL, small_network
+from tests.data.inference.small import small_network
 from tests.gpu.test_lifter import SETTINGS, SURFACE, world
 from tests.model.toy import source_of, tiny
 
@@ -54,7 +54,7 @@ def test_batches_and_observations_move_whole():
 
 
 def test_a_dense_network_moves_whole():
-    predictor = DensePredictor(small_network(), SMALL, device="meta")
+    predictor = DensePredictor(small_network(), device="meta")
     assert left_behind(predictor) == []
 
 

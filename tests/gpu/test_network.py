@@ -9,7 +9,7 @@ import torch
 
 from dp3d_data.detection import DensePredictor, load_predictor
 from pipelines.cse import train_cse
-from tests.data.inference.small import SMALL, small_network
+from tests.data.inference.small import small_network
 from tests.data.training.tiny import TINY as SMALLEST
 from tests.gpu.devices import ANYWHERE, ELSEWHERE
 
@@ -34,7 +34,7 @@ def assert_alike(found, expected, near):
 
 @ELSEWHERE
 def test_boxes_and_maps_are_those_of_the_cpu(device):
-    here, there = (DensePredictor(small_network(), SMALL, device=where) for where in ("cpu", device))
+    here, there = (DensePredictor(small_network(), device=where) for where in ("cpu", device))
     assert_alike(found_by(there), found_by(here), NEAR["float32"])
     np.testing.assert_allclose(there.vertex_embeddings(0), here.vertex_embeddings(0), atol=1e-5)
 
@@ -54,17 +54,17 @@ def test_the_embedded_network_finds_the_same(device):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_precisions_and_memory_formats_find_nearly_the_same(device, precision, channels_last):
     given = [np.array([[5.0, 6, 50, 70], [0, 0, 120, 90]])] * 3
-    plain = DensePredictor(small_network(), SMALL)
-    other = DensePredictor(small_network(), SMALL, device=device, precision=precision, channels_last=channels_last)
+    plain = DensePredictor(small_network())
+    other = DensePredictor(small_network(), device=device, precision=precision, channels_last=channels_last)
     assert_alike(found_by(other, given), found_by(plain, given), NEAR[precision])
 
 
 @ANYWHERE
 @pytest.mark.slow
 def test_a_compiled_backbone_finds_the_same(device):
-    plain = DensePredictor(small_network(), SMALL)
+    plain = DensePredictor(small_network())
     assert_alike(
-        found_by(DensePredictor(small_network(), SMALL, device=device, compiled=True)), found_by(plain), NEAR["float32"]
+        found_by(DensePredictor(small_network(), device=device, compiled=True)), found_by(plain), NEAR["float32"]
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from dp3d_data.detection.network import Dp3dDenseRCNN
@@ -50,7 +50,7 @@ FIT_RATE = 0.02
 
 def use_spectrum(network: Dp3dDenseRCNN, template: Template, mesh: str) -> None:
     """Give the embedder the template's Laplace-Beltrami functions, each of unit mean square (ours)."""
-    features = network.roi_heads.embedder.features(mesh)
+    features = network.embedder(mesh).features
     _, functions = laplace_beltrami(template, features.shape[1])
     scaled = torch.from_numpy(functions).to(features)
     features.copy_(scaled / scaled.square().mean(dim=0, keepdim=True).sqrt())
@@ -67,7 +67,7 @@ def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: fl
         targets: [K, K] of the mesh's vertices.
         sigma: temperature of squared embedding distances.
     """
-    embedder = getattr(network.roi_heads.embedder, f"embedder_{mesh}")
+    embedder = network.embedder(mesh)
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         falling = torch.arange(1, len(embedder.embeddings) + 1)[:, None]
@@ -90,14 +90,13 @@ def align_field(network: Dp3dDenseRCNN, template: Template, other: Template) -> 
     Places are shares of the rest pose's box, in which a nose is foremost and feet are lowest in every four-legged
     animal. So both meshes speak of a head alike from the start, and what is learned of one helps the other.
     """
-    embedder = network.roi_heads.embedder
+    own = network.embedder(template.name)
     places = [(one.vertices - one.vertices.min(axis=0)) / np.ptp(one.vertices, axis=0) for one in (template, other)]
     nearest = cKDTree(places[1]).query(places[0])[1]
     with torch.no_grad():
-        values = embedder(other.name)[torch.from_numpy(nearest)].double().cpu().numpy()
-        functions = embedder.features(template.name).double().cpu().numpy()
+        values = network.embedder(other.name)()[torch.from_numpy(nearest)].double().cpu().numpy()
+        functions = own.features.double().cpu().numpy()
         eigenvalues, _ = laplace_beltrami(template, functions.shape[1])
-        own = getattr(embedder, f"embedder_{template.name}")
         shares = template.vertex_areas / template.vertex_areas.sum()
         own.embeddings.copy_(torch.from_numpy(smooth_field(values, shares, functions, eigenvalues)))
 
@@ -130,13 +129,10 @@ class Field:
         return unit(self.functions @ self.coefficients)
 
 
-@dataclass(frozen=True)
-class Sight:
-    """Pixels of one animal: embeddings [P, D], places [P, 2] in its longer sides, and true vertices if known."""
-
-    embeddings: Float[np.ndarray, "P D"]
-    places: Float[np.ndarray, "P 2"]
-    vertices: Int[np.ndarray, "P"] | None = None
+# Pixels of one animal in a photograph: embeddings, and places in units of its longer side.
+Placed = tuple[Float[np.ndarray, "P D"], Float[np.ndarray, "P 2"]]
+# Pixels of one animal in a render: embeddings, and true vertices.
+Known = tuple[Float[np.ndarray, "P D"], Int[np.ndarray, "P"]]
 
 
 def unit(rows: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K D"]:
@@ -172,24 +168,33 @@ def field_from_landmarks(
     return replace(blank, coefficients=smooth_field(embeddings[ids], blank.areas, blank.functions, blank.eigenvalues))
 
 
-def sight_of(detection, rng: np.random.Generator, vertex_map: Int[np.ndarray, "H W"] | None = None) -> Sight | None:
-    """Some pixels of a detection, if any: of its mask, or with true vertices where `vertex_map` has them."""
-    x, y, width, height = integer_box(detection.region)
-    embedding = resize_to(np.asarray(detection.embedding), width, height)
-    if vertex_map is None:
-        rows, columns = np.nonzero(object_mask(np.asarray(detection.coarse_segm), width, height))
-    else:
-        part = vertex_map[y : y + height, x : x + width]
-        rows, columns = np.nonzero(part >= 0)
-    if not len(rows):
-        return None
-    chosen = rng.permutation(len(rows))[:PIXELS]
-    rows, columns = rows[chosen], columns[chosen]
+def placed_pixels(detection, rng: np.random.Generator) -> Placed | None:
+    """Some pixels of the mask of a detection, if it has any."""
+    _, _, width, height = integer_box(detection.region)
+    inside = object_mask(np.asarray(detection.coarse_segm), width, height)
+    rows, columns = _some(inside, rng)
+    embedding = resize_to(np.asarray(detection.embedding), width, height)[rows, columns]
     places = np.stack([columns, rows], axis=1) / max(width, height)
-    return Sight(embedding[rows, columns], places, None if vertex_map is None else part[rows, columns].astype(np.int64))
+    return (embedding, places) if len(rows) else None
 
 
-def pulled_to_photographs(field: Field, sights: Iterable[Sight]) -> Field:
+def known_pixels(detection, rng: np.random.Generator, vertex_map: Int[np.ndarray, "H W"]) -> Known | None:
+    """Some pixels of the box of a detection that have a vertex in the map of the image (-1: none), if there are any."""
+    x, y, width, height = integer_box(detection.region)
+    part = vertex_map[y : y + height, x : x + width]
+    rows, columns = _some(part >= 0, rng)
+    embedding = resize_to(np.asarray(detection.embedding), width, height)[rows, columns]
+    return (embedding, part[rows, columns].astype(np.int64)) if len(rows) else None
+
+
+def _some(inside: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of PIXELS of the pixels inside, in any order."""
+    rows, columns = np.nonzero(inside)
+    chosen = rng.permutation(len(rows))[:PIXELS]
+    return rows[chosen], columns[chosen]
+
+
+def pulled_to_photographs(field: Field, animals: Iterable[Placed]) -> Field:
     """One round of expectation and maximisation towards embeddings that were seen (ours).
 
     Every pixel is shared among the vertices near it in embedding space, and counts for as much as it comes back to
@@ -199,11 +204,11 @@ def pulled_to_photographs(field: Field, sights: Iterable[Sight]) -> Field:
     """
     vertices = field.embeddings
     total, count = np.zeros_like(field.functions @ field.coefficients), np.zeros(len(vertices))
-    for sight in sights:
-        pixels = unit(sight.embeddings)
+    for embeddings, places in animals:
+        pixels = unit(embeddings)
         likeness = pixels @ vertices.T
         back = nearest_vertices(vertices[likeness.argmax(axis=1)], pixels)
-        distance = np.linalg.norm(sight.places - sight.places[back], axis=1)
+        distance = np.linalg.norm(places - places[back], axis=1)
         share = np.exp(2 * (likeness - likeness.max(axis=1, keepdims=True)) / SOFTNESS)
         share *= (np.exp(-((distance / CYCLE) ** 2)) / share.sum(axis=1))[:, None]
         total += share.T @ pixels
@@ -216,25 +221,23 @@ def pulled_to_photographs(field: Field, sights: Iterable[Sight]) -> Field:
     return replace(field, coefficients=smooth_field(means, weights / weights.sum(), field.functions, field.eigenvalues))
 
 
-def mean_field(blank: Field, sights: Iterable[Sight]) -> Field:
+def mean_field(blank: Field, animals: Iterable[Known]) -> Field:
     """The smooth field nearest to the mean embedding seen at each true vertex: a start where there are no landmarks."""
     total, count = np.zeros((len(blank.functions), blank.coefficients.shape[1])), np.zeros(len(blank.functions))
-    for sight in sights:
-        if sight.vertices is not None:
-            np.add.at(total, sight.vertices, unit(sight.embeddings))
-            np.add.at(count, sight.vertices, 1)
+    for embeddings, vertices in animals:
+        np.add.at(total, vertices, unit(embeddings))
+        np.add.at(count, vertices, 1)
     means, weights = total / np.maximum(count, 1)[:, None], count / max(count.sum(), 1)
     return replace(blank, coefficients=smooth_field(means, weights, blank.functions, blank.eigenvalues, ridge=1e-3))
 
 
-def fitted_to_renders(field: Field, sights: Iterable[Sight], geodesics: Float[np.ndarray, "K K"], seed: int) -> Field:
+def fitted_to_renders(field: Field, animals: Sequence[Known], geodesics: Float[np.ndarray, "K K"], seed: int) -> Field:
     """The field whose soft embedding loss at pixels with true vertices is least, tied to the field before.
 
     The network stays as it is: its pixels are data. Same inputs and machine, same field.
     """
-    found = list(sights)
-    pixels = torch.from_numpy(np.concatenate([sight.embeddings for sight in found]))
-    truth = torch.from_numpy(np.concatenate([sight.vertices for sight in found]))
+    pixels = torch.from_numpy(np.concatenate([embeddings for embeddings, _ in animals]))
+    truth = torch.from_numpy(np.concatenate([vertices for _, vertices in animals]))
     functions = torch.from_numpy(field.functions.astype(np.float32))
     targets = soft_targets(torch.from_numpy(geodesics), WIDTH)
     before = torch.from_numpy(field.embeddings)
@@ -254,8 +257,8 @@ def fitted_to_renders(field: Field, sights: Iterable[Sight], geodesics: Float[np
 
 
 def matching_errors(
-    field: Field, sights: Iterable[Sight], geodesics: Float[np.ndarray, "K K"]
+    field: Field, animals: Iterable[Known], geodesics: Float[np.ndarray, "K K"]
 ) -> Float[np.ndarray, "P"]:
     """Distance on the surface from the matched to the true vertex of every pixel, template units."""
-    vertices = field.embeddings
-    return np.concatenate([geodesics[nearest_vertices(one.embeddings, vertices), one.vertices] for one in sights])
+    own = field.embeddings
+    return np.concatenate([geodesics[nearest_vertices(embeddings, own), true] for embeddings, true in animals])

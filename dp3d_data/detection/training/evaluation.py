@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from dp3d_data.detection import DensePredictor, ModelSpec
 from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.adoption import placed_keypoints
-from dp3d_data.detection.training.losses import Start
+from dp3d_data.detection.training.losses import SoftTargets
 from dp3d_data.detection.training.metrics import (
     PCK,
     TrueObject,
@@ -285,10 +285,14 @@ def rendered_side(spec: ModelSpec, asked: int = 0) -> int:
 
 
 def held_out_measures(
-    network: Dp3dDenseRCNN, start: Start, template: Template, config: TrainCseConfig
+    network: Dp3dDenseRCNN, targets: Mapping[int, SoftTargets], template: Template, config: TrainCseConfig
 ) -> dict[str, float]:
-    """The measures of `examine` of a copy of the network on `config.evaluate_images` images."""
-    mesh_of = {**start.spec.class_to_mesh, **start.learned}
-    predictor = DensePredictor(copy.deepcopy(network), start.spec, device=config.device, mesh_of=mesh_of)
+    """The measures of `examine` of a copy of the network on `config.evaluate_images` images.
+
+    Args:
+        targets: of each class that is matched.
+    """
+    mesh_of = network.spec.class_to_mesh | {class_id: target.mesh for class_id, target in targets.items()}
+    predictor = DensePredictor(copy.deepcopy(network), device=config.device, mesh_of=mesh_of)
     images = scenes_with_truth(template, config.seed, config.image_size, config.evaluate_images, grouped=False)
     return examine(predictor, images, geodesic_distances(template), classes=sorted(mesh_of)).result()

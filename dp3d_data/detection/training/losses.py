@@ -7,14 +7,13 @@ of unit norm; `sigma` is the temperature of squared embedding distances.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torchvision.ops import roi_align
 
-from dp3d_data.detection import ModelSpec
 from dp3d_data.detection.dense_layers import Outputs
 from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.compose import Batch
@@ -32,12 +31,14 @@ class SoftTargets:
 
     share [P, K]: rows that sum to 1. log_share [P]: sum over k of share * log share, the negative entropy of each row.
     distances [P, K]: on the surface, template units. mirror [K]: the vertex that mirrors each, None where unknown.
+    mesh: whose vertices they are.
     """
 
     share: Float[Tensor, "rows vertices"]
     log_share: Float[Tensor, "rows"]
     distances: Float[Tensor, "rows vertices"]
     mirror: Int[Tensor, "vertices"] | None = None
+    mesh: str = ""
 
 
 def soft_targets(geodesics: Float[Tensor, "rows vertices"], sigma: float, kernel: str = "exponential") -> SoftTargets:
@@ -199,7 +200,7 @@ def at_points(
 
 
 Losses = dict[str, Float[Tensor, ""]]
-Targets = Mapping[str, SoftTargets]  # by mesh
+Targets = Mapping[int, SoftTargets]  # by class
 CYCLE_VERTICES = 512
 
 
@@ -213,7 +214,7 @@ def jittered(boxes: Float[Tensor, "boxes 4"], size: int, rng: torch.Generator) -
 
 
 def step_losses(
-    start: Start,
+    network: Dp3dDenseRCNN,
     batch: Batch,
     targets: Targets,
     config: TrainCseConfig,
@@ -224,14 +225,12 @@ def step_losses(
     """Every weighted loss of one batch, by name.
 
     Args:
-        start: the network, and the classes and meshes that it learns.
-        targets: soft targets [K, K] of the vertices of each mesh.
+        targets: soft targets [K, K] of the vertices of each class that is matched, the first one's mesh first.
         with_boxes: whether proposals and boxes are taught in this step.
     """
     losses: Losses = {}
-    network = start.network
     if batch.crops is not None:
-        losses |= crop_losses(start, batch.crops, targets, config, rng)
+        losses |= crop_losses(network, batch.crops, targets, config, rng)
     if not len(batch.images):
         return losses
     images = network.normalised(batch.images)
@@ -246,33 +245,35 @@ def step_losses(
         return losses
     seen = jittered(batch.boxes, images.shape[-1], rng)
     with _mixed(config):
-        outputs = network.roi_heads.densepose_outputs(features, batch.by_image(seen))
+        outputs = network.dense_maps(network.pooled(features, batch.by_image(seen)))
     said, maps = outputs["coarse_segm"].float(), outputs["embedding"].float()
     masks = roi_align(batch.masks.float()[:, None], list(seen[:, None].unbind()), said.shape[-1], aligned=True)[:, 0]
     losses |= mask_losses(said, masks, None, config)
     boxes = seen[batch.owner]
     inside = ((batch.points >= boxes[:, :2]) & (batch.points < boxes[:, 2:])).all(dim=1)
     drawn = batch.owner[inside], batch.vertices[inside], batch.points[inside]
-    return losses | embedding_losses(start, maps, seen, batch.classes, drawn, targets, config, rng)
+    return losses | embedding_losses(network, maps, seen, batch.classes, drawn, targets, config, rng)
 
 
-def crop_losses(start: Start, crops: Batch, targets: Targets, config: TrainCseConfig, rng: torch.Generator) -> Losses:
+def crop_losses(
+    network: Dp3dDenseRCNN, crops: Batch, targets: Targets, config: TrainCseConfig, rng: torch.Generator
+) -> Losses:
     """Losses of the second look at crops: weighted mask, its overlap, embeddings at the drawn points."""
-    outputs = _second_look(start.network, crops.images, config)
+    outputs = _second_look(network, crops.images, config)
     said, maps = outputs["coarse_segm"].float(), outputs["embedding"].float()
     given = crops.masks, present(crops.weights)
     masks, weights = (F.interpolate(one.float()[:, None], said.shape[-2:], mode="area")[:, 0] for one in given)
     drawn = crops.owner, crops.vertices, crops.points
     losses = mask_losses(said, masks, weights, config)
-    losses |= embedding_losses(start, maps, crops.boxes, crops.classes, drawn, targets, config, rng)
+    losses |= embedding_losses(network, maps, crops.boxes, crops.classes, drawn, targets, config, rng)
     if config.mirror_weight:
         pixels = at_points(maps, crops.boxes, crops.owner, crops.points)
-        losses["mirror"] = config.mirror_weight * mirror_losses(start, crops, pixels, targets, config)
+        losses["mirror"] = config.mirror_weight * mirror_losses(network, crops, pixels, targets, config)
     return losses
 
 
 def mirror_losses(
-    start: Start,
+    network: Dp3dDenseRCNN,
     crops: Batch,
     pixels: Float[Tensor, "points dim"],
     targets: Targets,
@@ -280,15 +281,15 @@ def mirror_losses(
 ) -> Float[Tensor, ""]:
     """The mirror loss over the points of all meshes whose symmetry is known."""
     side = crops.images.shape[-1]
-    maps = _second_look(start.network, crops.images.flip(-1), config)["embedding"]
+    maps = _second_look(network, crops.images.flip(-1), config)["embedding"]
     places = torch.stack([side - crops.points[:, 0], crops.points[:, 1]], dim=1)
     mirrored, class_of = at_points(maps.float(), crops.boxes, crops.owner, places), crops.classes[crops.owner]
     total = mirrored.sum() * 0
-    for class_id, mesh in start.learned.items():
-        mirror, mine = targets[mesh].mirror, class_of == class_id
-        if mirror is not None:
-            field = start.network.roi_heads.embedder(mesh)
-            own = mirror_loss(pixels[mine], mirrored[mine], field, mirror, config.embedding_sigma)
+    for class_id, target in targets.items():
+        mine = class_of == class_id
+        if target.mirror is not None:
+            field = network.embedder(target.mesh)()
+            own = mirror_loss(pixels[mine], mirrored[mine], field, target.mirror, config.embedding_sigma)
             total = total + own * mine.sum() / max(len(class_of), 1)
     return total
 
@@ -296,7 +297,7 @@ def mirror_losses(
 def _second_look(network: Dp3dDenseRCNN, images: Tensor, config: TrainCseConfig) -> Outputs:
     with _mixed(config):
         levels = network.crop_levels(network.normalised(images).contiguous(memory_format=torch.channels_last))
-        outputs = network.roi_heads.dense_maps(levels)
+        outputs = network.dense_maps(levels)
     if "embedding" not in outputs:
         raise UsageError("a network of charts has no embeddings to learn", expected="a CSE network")
     return outputs
@@ -316,7 +317,7 @@ def mask_losses(
 
 
 def embedding_losses(
-    start: Start,
+    network: Dp3dDenseRCNN,
     maps: Float[Tensor, "objects dim size size"],
     boxes: Float[Tensor, "objects 4"],
     classes: Int[Tensor, "objects"],
@@ -332,43 +333,29 @@ def embedding_losses(
         drawn: owner, vertex and position of each drawn point.
     """
     owner, vertices, positions = drawn
-    embedder = start.network.roi_heads.embedder
     pixels, sigma = at_points(maps, boxes, owner, positions), config.embedding_sigma
     class_of = classes[owner]
     total = pixels.sum() * 0
-    for class_id, mesh in start.learned.items():
-        mine = class_of == class_id
-        own = soft_embedding_loss(pixels[mine], embedder(mesh), vertices[mine], targets[mesh], sigma)
+    for class_id, target in targets.items():
+        mine, field = class_of == class_id, network.embedder(target.mesh)()
+        own = soft_embedding_loss(pixels[mine], field, vertices[mine], target, sigma)
         total = total + own * mine.sum() / max(len(owner), 1)
     losses = {"embedding": config.embedding_weight * total}
-    mesh = start.mesh
-    field = embedder(mesh)
+    first = next(iter(targets.values()))
+    field = network.embedder(first.mesh)()
     if config.pixel_cycle_weight:
         shares = (positions - boxes[owner, :2]) / (boxes[owner, 2:] - boxes[owner, :2]).clamp(min=1e-6)
         cycles = [pixel_cycle_loss(pixels[owner == one], field, shares[owner == one], sigma) for one in owner.unique()]
         losses["pixel_cycle"] = config.pixel_cycle_weight * (torch.stack(cycles).mean() if cycles else pixels.sum())
-    others = [name for name in embedder.meshes if name != mesh]
+    others = [name for name in network.spec.mesh_sizes if name != first.mesh]
     if config.shape_cycle_weight and others:
-        there = embedder(others[int(torch.randint(len(others), (1,), generator=rng))])
+        there = network.embedder(others[int(torch.randint(len(others), (1,), generator=rng))])()
         here = torch.randperm(len(field), generator=rng)[:CYCLE_VERTICES].to(field.device)
         by = torch.randperm(len(there), generator=rng)[:CYCLE_VERTICES].to(field.device)
-        distances = targets[mesh].distances[here][:, here]
+        distances = first.distances[here][:, here]
         losses["shape_cycle"] = config.shape_cycle_weight * shape_cycle_loss(field[here], there[by], distances, sigma)
     return losses
 
 
 def _mixed(config: TrainCseConfig) -> torch.autocast:
     return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16")
-
-
-@dataclass(frozen=True)
-class Start:
-    """A network, what it is built from, and the mesh of each class that is matched; `mesh` is the first one's."""
-
-    network: Dp3dDenseRCNN
-    spec: ModelSpec
-    learned: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def mesh(self) -> str:
-        return next(iter(self.learned.values()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -105,33 +104,14 @@ def rendered(world: World, index: int) -> compose.Picture:
     return compose.Picture(animals[0].image, objects, vertex_map)
 
 
-class Renders:
-    """The images of one world by index, read from `folder` where they lie and written there where they do not.
-
-    A folder below it is named after the template, the settings and the code of the world, so that no image of another
-    world is read. Processes may share it: an image appears whole or not at all.
-    """
-
-    def __init__(self, template: Template, folder: str | Path, seed: int, size: int, **settings: Any) -> None:
-        self.template, self.seed, self.size, self.settings = template, seed, size, settings
-        config = WorldConfig(seed=seed, size=size, **settings)
-        code = [file_digest(path) for path in sorted(Path(world_package.__file__).parent.glob("*.py"))]
-        code.append(file_digest(renderer.__file__))
-        fingerprint = fingerprint_of(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
-        self.folder = Path(folder) / f"{template.name}-{fingerprint}"
-
-    @cached_property
-    def world(self) -> World:
-        """Made where it is needed: ray-casting scenes do not cross processes."""
-        return training_world(self.template, self.seed, self.size, **self.settings)
-
-    def picture(self, index: int) -> compose.Picture:
-        """Image `index` with its truth."""
-        path = self.folder / f"{index // FOLDER:03d}" / f"{index:06d}.npz"
-        if not path.is_file():
-            write_arrays(path, **vars(rendered(self.world, index)))
-        with np.load(path) as held:
-            return compose.Picture(held["image"], held["objects"], held["vertex_map"])
+def render_folder(folder: Path, template: Template, seed: int, size: int, **settings: Any) -> Path:
+    """Where the images of a world are kept: named after the template, the settings and the code of the world, so that
+    no image of another world is read."""
+    config = WorldConfig(seed=seed, size=size, **settings)
+    code = [file_digest(path) for path in sorted(Path(world_package.__file__).parent.glob("*.py"))]
+    code.append(file_digest(renderer.__file__))
+    fingerprint = fingerprint_of(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
+    return folder / f"{template.name}-{fingerprint}"
 
 
 COMPOSE, CROP = 7, 8
@@ -161,10 +141,12 @@ class SyntheticBatches(Dataset):
         self.kinds, self.config, self.again, self.first_step, self.ranks = kinds, config, again, first_step, ranks
         names = class_names(kinds)
         self.class_ids = [names.index(kind.name) for kind in kinds]
-        folder = Path(config.cache) if config.cache else workspace(config.category) / "renders"
         places = {"backgrounds": config.backgrounds, "environments": config.environments}
-        settings = {name: value for name, value in places.items() if value}
-        self.renders = [Renders(kind.template, folder, config.seed, config.image_size, **settings) for kind in kinds]
+        self.settings: dict[str, Any] = {name: value for name, value in places.items() if value}
+        folder = Path(config.cache) if config.cache else workspace(config.category) / "renders"
+        world = config.seed, config.image_size
+        self.folders = [render_folder(folder, kind.template, *world, **self.settings) for kind in kinds]
+        self.worlds: dict[int, World] = {}  # made where they are needed: ray-casting scenes do not cross processes
 
     def __len__(self) -> int:
         return self.config.steps - self.first_step
@@ -220,11 +202,25 @@ class SyntheticBatches(Dataset):
         kind = int(rng.choice(len(self.kinds), p=[one.share for one in self.kinds]))
         available = min(self.config.renders, FIRST + MORE * number)
         one = self.kinds[kind]
-        picture = self.renders[kind].picture(int(rng.integers(max(1, round(available * one.share)))))
+        picture = self.render(kind, int(rng.integers(max(1, round(available * one.share)))))
         symmetry = one.template.symmetry if one.matched else np.arange(one.template.num_vertices)
         if self.config.mirror and symmetry is not None and rng.random() < 0.5:
             picture = compose.mirrored(picture, symmetry)
         return kind, picture
+
+    def render(self, kind: int, index: int) -> compose.Picture:
+        """Image `index` of the world of a kind, read from its folder where it lies there, else made and written there.
+
+        Processes may share the folder: an image appears whole or not at all.
+        """
+        path = self.folders[kind] / f"{index // FOLDER:03d}" / f"{index:06d}.npz"
+        if not path.is_file():
+            if kind not in self.worlds:
+                template, config = self.kinds[kind].template, self.config
+                self.worlds[kind] = training_world(template, config.seed, config.image_size, **self.settings)
+            write_arrays(path, **vars(rendered(self.worlds[kind], index)))
+        with np.load(path) as held:
+            return compose.Picture(held["image"], held["objects"], held["vertex_map"])
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))

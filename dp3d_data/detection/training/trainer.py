@@ -15,7 +15,7 @@ import torch
 from dp3d_data.config import fingerprint_of, plain
 from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.compose import Batch
-from dp3d_data.detection.training.losses import SoftTargets, Start, soft_targets, step_losses
+from dp3d_data.detection.training.losses import SoftTargets, soft_targets, step_losses
 from dp3d_data.detection.training.recipe import MACHINE_SETTINGS, TrainCseConfig
 from dp3d_data.detection.training.start import tune_trunk
 from dp3d_data.detection.training.stream import Kind, batches
@@ -45,10 +45,10 @@ def targets_of(kinds: tuple[Kind, ...], config: TrainCseConfig) -> dict[str, Sof
     targets = {}
     for template in (kind.template for kind in kinds if kind.matched):
         geodesics = torch.from_numpy(geodesic_distances(template)).to(config.device)
-        own = soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel)
+        own, mirror = soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel), None
         if template.symmetry is not None:
-            own = replace(own, mirror=torch.from_numpy(np.asarray(template.symmetry, dtype=np.int64)).to(config.device))
-        targets[template.name] = own
+            mirror = torch.from_numpy(np.asarray(template.symmetry, dtype=np.int64)).to(config.device)
+        targets[template.name] = replace(own, mirror=mirror, mesh=template.name)
     return targets
 
 
@@ -86,9 +86,9 @@ def fit_config(config: TrainCseConfig) -> FitSettings:
 
 
 def train(
-    start: Start,
+    network: Dp3dDenseRCNN,
     kinds: tuple[Kind, ...],
-    targets: dict[str, SoftTargets],
+    targets: dict[int, SoftTargets],
     config: TrainCseConfig,
     out: Path,
     report: Report,
@@ -98,7 +98,7 @@ def train(
     """Train until the last step, or from where the run in `out` stopped; the network with the averaged weights.
 
     Args:
-        targets: soft targets of the templates' vertices.
+        targets: soft targets of the vertices of each class that is matched.
         report: called with step, losses and seconds every 50 steps.
         score: measures of a network on held-out images, every `config.evaluate_every` steps.
         ranks: this process among those that share each step: every one has a batch of its own, and the gradients are
@@ -108,7 +108,7 @@ def train(
         FingerprintMismatch: `out` holds a run with other settings or another template.
         TrainingDiverged: a loss or gradient became NaN or infinite; the last saved state is kept.
     """
-    state = fresh_state(start.network.to(config.device), config)
+    state = fresh_state(network.to(config.device), config)
     fingerprint = run_fingerprint(config, kinds, ranks)
     load_state(state, out, fingerprint)
     ranks.wait()
@@ -120,12 +120,12 @@ def train(
             report(step, row, time.perf_counter() - started)
         every = config.evaluate_every
         if log and score and every and (step % every == 0 or step == config.steps):
-            log.write(step, score(averaged(start.network, state)))
+            log.write(step, score(averaged(network, state)))
 
     fit(
         state,
-        gradients_of(start, targets, config, ranks),
-        batches(kinds, config, state.step, again=start.spec.crop_side > 0, ranks=ranks),
+        gradients_of(network, targets, config, ranks),
+        batches(kinds, config, state.step, again=network.spec.crop_side > 0, ranks=ranks),
         fit_config(config),
         out / STATE_FILE,
         lambda: save_state(state, out, fingerprint),
@@ -133,14 +133,13 @@ def train(
         ranks=ranks,
         on_step=on_step,
     )
-    return averaged(start.network, state)
+    return averaged(network, state)
 
 
 def gradients_of(
-    start: Start, targets: dict[str, SoftTargets], config: TrainCseConfig, ranks: Ranks = ALONE
+    network: Dp3dDenseRCNN, targets: dict[int, SoftTargets], config: TrainCseConfig, ranks: Ranks = ALONE
 ) -> Gradients:
     """What a step of the loop does with a batch: the losses of its own process count as one of `ranks.count`."""
-    network = start.network
 
     def gradients(batch: Batch, step: int) -> dict[str, torch.Tensor]:
         tune_trunk(network, config.freeze, step >= config.thaw)
@@ -148,7 +147,7 @@ def gradients_of(
         torch.manual_seed(number)  # detectron2 draws proposals from the global generator
         rng, batch = torch.Generator().manual_seed(number), batch.to(config.device)
         with_boxes = step % config.box_every == 0
-        losses = step_losses(start, batch, targets, config, rng, with_boxes=with_boxes)
+        losses = step_losses(network, batch, targets, config, rng, with_boxes=with_boxes)
         losses["total"] = sum(losses.values(), torch.zeros(()))
         shares = {name: value / ranks.count for name, value in losses.items()}
         shares["total"].backward()

@@ -10,7 +10,7 @@ from PIL import Image
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.spec import class_and_mesh
 from dp3d_data.detection.training.adoption import (
-    Sight,
+    Known,
     blank_field,
     fitted_to_renders,
     matching_errors,
@@ -81,34 +81,35 @@ def test_a_point_of_a_photograph_means_the_vertex_that_the_network_sees_there(tm
         _cse_vertex(outside, predictor, 0, AdoptConfig(), {})
 
 
-def truthful(body, noise: float, seed: int = 0) -> tuple[Sight, np.ndarray]:
-    """Pixels whose embeddings are a smooth field of the body with noise, and that field."""
+def truthful(body, noise: float, seed: int = 0) -> Known:
+    """Pixels whose embeddings are a smooth field of the body with noise."""
     rng = np.random.default_rng(seed)
     blank = blank_field(body, 20, 8)
     field = unit(blank.functions @ (rng.normal(size=(20, 8)) / np.arange(1, 21)[:, None]))
     ids = rng.integers(0, body.num_vertices, 400)
     pixels = 2 * field[ids] + noise * rng.normal(size=(400, 8)).astype(np.float32)
-    return Sight(pixels.astype(np.float32), rng.random((400, 2)), ids), field
+    return pixels.astype(np.float32), ids
 
 
 def test_renders_teach_the_field():
     body = arm()
-    sight, _ = truthful(body, 0.1)
+    known = truthful(body, 0.1)
     distances = geodesic_distances(body)
-    good = mean_field(blank_field(body, 20, 8), [sight])
+    good = mean_field(blank_field(body, 20, 8), [known])
     noise = 0.05 * np.random.default_rng(1).normal(size=good.coefficients.shape)
     before = replace(good, coefficients=good.coefficients + noise)
-    after = fitted_to_renders(before, [sight], distances, 0)
-    assert matching_errors(after, [sight], distances).mean() < 0.7 * matching_errors(before, [sight], distances).mean()
+    after = fitted_to_renders(before, [known], distances, 0)
+    assert matching_errors(after, [known], distances).mean() < 0.7 * matching_errors(before, [known], distances).mean()
     assert np.allclose(np.linalg.norm(after.embeddings, axis=1), 1, atol=1e-5)
 
 
 def test_photographs_without_an_animal_change_nothing_and_others_pull_gently():
     body = arm()
-    sight, _ = truthful(body, 0.1)
-    before = mean_field(blank_field(body, 20, 8), [sight])
+    known = truthful(body, 0.1)
+    places = np.random.default_rng(2).random((400, 2))
+    before = mean_field(blank_field(body, 20, 8), [known])
     assert pulled_to_photographs(before, []) is before
-    after = pulled_to_photographs(before, [Sight(sight.embeddings, sight.places)])
+    after = pulled_to_photographs(before, [(known[0], places)])
     assert 0 < np.linalg.norm(after.embeddings - before.embeddings, axis=1).mean() < 0.5
 
 

@@ -84,7 +84,7 @@ def test_the_field_lands_where_it_belongs_without_the_geometry_of_its_mesh(seed,
     """Only spectral functions and embeddings of the checkpoint are used; the mean error stays under 3 % of the
     extent."""
     predictor, distances = load_predictor("animals-3"), geodesic_distances(load_template("dog"))
-    features = predictor.network.roi_heads.embedder.features("dog").numpy()
+    features = predictor.network.embedder("dog").features.numpy()
     embeddings = predictor.vertex_embeddings(0)
     other, truth = deformed(seed, strength, 3800)
     marks = distances[truth][:, LANDMARKS].argmin(axis=0)

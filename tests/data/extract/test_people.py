@@ -25,7 +25,7 @@ def recorded_predictor(record):
     """The recorded network, which sees its photograph at the size at which it was recorded."""
     height, width = record["image_bgr_chw"].shape[1:]
     spec = replace(spec_of(record), min_side=min(height, width), max_side=max(height, width))
-    predictor = DensePredictor(network_of(record), spec)
+    predictor = DensePredictor(network_of(record))
     if spec.kind == "cse":
         predictor.class_of = lambda category: 0
     return predictor

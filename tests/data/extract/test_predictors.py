@@ -48,7 +48,7 @@ def untrained():
         for name, value in network.state_dict().items():
             if "embedder" in name:
                 value.copy_(torch.randn(value.shape))
-    return DensePredictor(network, spec)
+    return DensePredictor(network)
 
 
 @pytest.fixture(scope="module", params=[knowing, untrained], ids=["synthetic", "network"])

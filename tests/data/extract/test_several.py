@@ -48,7 +48,7 @@ def stand_in():
     network = small_network(SPEC)
     with torch.no_grad():
         network.roi_heads.box_predictor.cls_score.weight.mul_(40)
-    return Counted(network, SPEC)
+    return Counted(network)
 
 
 @pytest.fixture(scope="module")

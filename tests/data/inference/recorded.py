@@ -82,7 +82,7 @@ def outputs_of(network, record, features=None):
     """Raw outputs for the recorded boxes on the recorded image, of which the features may be given."""
     features = features_of(network, record) if features is None else features
     with as_recorded():
-        return network.roi_heads.densepose_outputs(features, [torch.from_numpy(record["given_boxes_xyxy"])])
+        return network.dense_maps(network.pooled(features, [torch.from_numpy(record["given_boxes_xyxy"])]))
 
 
 def difference(ours, theirs):

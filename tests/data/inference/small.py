@@ -42,7 +42,7 @@ def small_network(spec=SMALL):
     torch.manual_seed(3)
     network = build_network(spec)
     for mesh in spec.mesh_sizes:
-        network.roi_heads.embedder.features(mesh).normal_()
+        network.embedder(mesh).features.normal_()
     return network
 
 
@@ -67,5 +67,5 @@ def made_weights(name):
     """A file of weights that mean nothing of a network of the zoo that none is shipped for."""
     spec = find_spec(name)
     path = Path(tempfile.mkdtemp()) / f"{name}.pth"
-    save_weights(small_network(spec), spec, path)
+    save_weights(small_network(spec), path)
     return path

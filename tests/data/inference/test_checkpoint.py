@@ -22,7 +22,7 @@ STATE = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np
 def test_published_pickles_are_read(tmp_path, protocol):
     path = tmp_path / "model.pkl"
     path.write_bytes(pickle.dumps({"model": OrderedDict(STATE), "__author__": "someone"}, protocol=protocol))
-    state = read_checkpoint(path).state
+    state = read_checkpoint(path)[0]
     assert torch.equal(state["a.weight"], torch.arange(6.0).reshape(2, 3)) and state["a.count"] == 3
 
 
@@ -33,7 +33,7 @@ def test_pickles_of_python_2_are_read(tmp_path):
     )
     path = tmp_path / "old.pkl"
     path.write_bytes(text)
-    assert read_checkpoint(path).state["a"].tolist() == [1.5, -2.0]
+    assert read_checkpoint(path)[0]["a"].tolist() == [1.5, -2.0]
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -42,7 +42,7 @@ def test_torch_files_are_read(tmp_path, zipped, bare):
     state = {"a.weight": torch.ones(2, dtype=torch.float16), "a.count": torch.tensor(7)}
     path = tmp_path / "weights.pth"
     torch.save(state if bare else {"model": state, "iteration": 9}, path, _use_new_zipfile_serialization=zipped)
-    found = read_checkpoint(path).state
+    found = read_checkpoint(path)[0]
     assert found["a.weight"].dtype == torch.float32 and found["a.count"].dtype == torch.int64
 
 

@@ -12,7 +12,7 @@ from dp3d_data.detection.loading import load_predictor
 from dp3d_data.detection.predictor import DensePredictor
 from dp3d_data.geometry import load_template
 from dp3d_data.matching import VertexIndex, match_detection
-from tests.data.inference.small import SMALL, small_network
+from tests.data.inference.small import small_network
 
 SQUARES = [(10.0, 20.0, 32.0), (-7.5, 3.25, 40.0), (70.0, 50.0, 48.0)]
 WIDTH, HEIGHT = 100, 80
@@ -119,7 +119,7 @@ def test_a_mirrored_network_has_vertices_of_its_own(embedded, symmetry):
 
 def test_without_symmetry_or_a_second_look_nothing_is_mirrored(embedded, symmetry):
     assert embedded.mirrored(None) is embedded
-    small = DensePredictor(small_network(), SMALL)
+    small = DensePredictor(small_network())
     assert small.mirrored(symmetry) is small
 
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from dp3d_data.detection import DensePredictor
 from dp3d_data.detection.crops import crop_of, network_size, resized
 from dp3d_data.errors import ShapeError, UsageError
-from tests.data.inference.recorded import network_of, outputs_of, recorded, spec_of
+from tests.data.inference.recorded import network_of, outputs_of, recorded
 from tests.data.inference.small import SMALL, small_network
 
 
 @pytest.fixture(scope="module")
 def predictor():
-    return DensePredictor(small_network(), SMALL)
+    return DensePredictor(small_network())
 
 
 def picture(height=90, width=120, seed=0):
@@ -48,17 +48,19 @@ def test_only_wanted_boxes_enter_the_dense_head(predictor):
 
 
 def test_an_animal_is_of_its_likeliest_class():
-    predictor = DensePredictor(small_network(), replace(SMALL, other_classes=1))
+    predictor = DensePredictor(small_network())
+    predictor.spec = replace(SMALL, other_classes=1)
     boxes = torch.tensor([[8.0, 8, 80, 80], [8, 8, 80, 82], [90, 8, 120, 40]])
     said = Instances((96, 128), pred_boxes=Boxes(boxes), scores=torch.tensor([0.6, 0.9, 0.7]))
     said.pred_classes = torch.tensor([0, 1, 0])
-    predictor._detected = lambda looked: [said]
+    predictor._detected = lambda photographs, score: [said]
     assert [round(one.score, 1) for one in predictor.predict(picture())] == [0.9, 0.7]
     assert [round(one.score, 1) for one in predictor.predict(picture(), classes=[0])] == [0.7]
 
 
 def test_a_crop_of_a_large_photograph_shows_what_lies_in_its_square():
-    predictor = DensePredictor(small_network(), replace(SMALL, crop_side=32))
+    predictor = DensePredictor(small_network())
+    predictor.spec = replace(SMALL, crop_side=32)
     rows, columns = np.mgrid[0:1100, 0:2100] / 10
     image = np.stack([rows, columns, rows + columns], axis=2).clip(0, 255).astype(np.uint8)
     square = (600.0, 300.0, 400.0)
@@ -107,9 +109,9 @@ def test_many_images_are_as_one_by_one(predictor):
 def test_a_photograph_of_the_right_size_gives_the_recorded_outputs():
     record = recorded("cse")
     network = network_of(record)
-    spec = spec_of(record)
     image = np.ascontiguousarray(record["image_bgr_chw"].transpose(1, 2, 0))
-    same_size = DensePredictor(network, replace(spec, min_side=min(image.shape[:2]), max_side=10_000))
+    network.spec = replace(network.spec, min_side=min(image.shape[:2]), max_side=10_000)
+    same_size = DensePredictor(network)
     found = same_size.predict(image, boxes=record["given_boxes_xyxy"])
     expected = outputs_of(network, record)["embedding"].numpy()
     assert np.abs(np.stack([one.embedding for one in found]) - expected).max() < 1e-4 * np.abs(expected).max()
@@ -117,7 +119,9 @@ def test_a_photograph_of_the_right_size_gives_the_recorded_outputs():
 
 def test_charts_come_with_their_maps():
     record = recorded("chart_deeplab_wc2m")
-    predictor = DensePredictor(network_of(record), replace(spec_of(record), min_side=160))
+    network = network_of(record)
+    network.spec = replace(network.spec, min_side=160)
+    predictor = DensePredictor(network)
     image = np.ascontiguousarray(record["image_bgr_chw"].transpose(1, 2, 0))
     found = predictor.predict(image, boxes=record["given_boxes_xyxy"])[0]
     assert found.embedding is None and found.charts["u"].shape == (25, 112, 112) and "kappa_v" in found.charts
@@ -126,12 +130,12 @@ def test_charts_come_with_their_maps():
 
 
 def test_half_precision_changes_little(predictor):
-    half = DensePredictor(predictor.network, SMALL, precision="bfloat16")
+    half = DensePredictor(predictor.network, precision="bfloat16")
     boxes = np.array([[10.0, 10, 100, 80]])
     exact, rough = (one.predict(picture(), boxes=boxes)[0].embedding for one in (predictor, half))
     assert rough.dtype == np.float32 and np.abs(exact - rough).max() < 0.1 * np.abs(exact).max()
     with pytest.raises(UsageError, match="unknown precision"):
-        DensePredictor(predictor.network, SMALL, precision="float8")
+        DensePredictor(predictor.network, precision="float8")
 
 
 @pytest.mark.parametrize(
@@ -157,12 +161,12 @@ def test_training_gives_losses_and_gradients_everywhere():
         inputs, features, list(boxes[:, None].unbind()), [torch.zeros(1, dtype=torch.int64)] * 2
     )
     assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
-    outputs = network.roi_heads.densepose_outputs(features, list(boxes[:, None].unbind()))
+    outputs = network.dense_maps(network.pooled(features, list(boxes[:, None].unbind())))
     pixels = outputs["embedding"].flatten(2).mean(dim=2)
     total = (
         sum(losses.values())
         + outputs["coarse_segm"].square().mean()
-        + (pixels @ network.roi_heads.embedder("dog").T).square().mean()
+        + (pixels @ network.embedder("dog")().T).square().mean()
     )
     total.backward()
     assert not [name for name, value in network.named_parameters() if value.grad is None]

@@ -18,7 +18,7 @@ from dp3d_data.detection.recognition import Recogniser, doubled, halved, recogni
 from dp3d_data.detection.zoo import RECOGNITION
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import load_template
-from tests.data.inference.small import SMALL, small_network
+from tests.data.inference.small import small_network
 
 SAMPLES = Path(dp3d_data.datasets.__file__).parent / "samples"
 PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
@@ -26,10 +26,14 @@ WIDE = np.array([[1.0, 0], [0, 1], [1, 1]], dtype=np.float32)
 CLASSES = np.array([[1.0, 0, 0], [0, 2, 0], [0, 0, 1], [0, 0, 0]], dtype=np.float32)
 
 
+def arrays(bias, offsets, members):
+    bias, offsets = (np.array(each, dtype=np.float32) for each in (bias, offsets))
+    return {"widen": WIDE, "bias": bias, "classes": CLASSES, "offsets": offsets, "members": np.array(members)}
+
+
 def recogniser(bias=(0.0, 0.0, 0.0), offsets=(0.0, 0.0, 0.0, 0.0), members=(True, True, False, False)):
     """Three features of two channels, and four classes."""
-    bias, offsets = (np.array(each, dtype=np.float32) for each in (bias, offsets))
-    return Recogniser(WIDE, bias, CLASSES, offsets, np.array(members), "dog", 0.5)
+    return Recogniser(arrays(bias, offsets, members), "dog", 0.5)
 
 
 def test_the_probability_is_the_share_of_the_classes_of_a_kind():
@@ -81,7 +85,7 @@ def test_a_damaged_file_is_said_to_be_one(embedded, monkeypatch, tmp_path):
 
 
 def test_networks_that_cannot_tell_stay_what_they_are(embedded):
-    small = DensePredictor(small_network(), SMALL)
+    small = DensePredictor(small_network())
     assert small.recognising() is small
     adopted = copy.copy(embedded)
     adopted.mesh_of = {**embedded.mesh_of, embedded.class_of("dog"): "fox"}
@@ -157,9 +161,7 @@ class Everything(Recogniser):
 
 def taking_all(embedded):
     other = copy.copy(embedded)
-    other.recogniser = Everything(
-        WIDE, *np.zeros((1, 3), np.float32), CLASSES, np.zeros(4, np.float32), np.ones(4, bool), "dog", 0.5
-    )
+    other.recogniser = Everything(arrays(np.zeros(3), np.zeros(4), np.ones(4, dtype=bool)), "dog", 0.5)
     return other
 
 

@@ -66,7 +66,7 @@ def test_vertex_embeddings(case):
     record, network, *_ = case
     for key in record.files:
         if key.startswith("vertex_embeddings/"):
-            ours = network.roi_heads.embedder(key.split("/")[1]).detach().numpy()
+            ours = network.embedder(key.split("/")[1])().detach().numpy()
             assert np.abs(ours - record[key]).max() <= RELATIVE
             assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
 
@@ -77,7 +77,7 @@ def test_closest_vertices(case):
     for index, (box, kind) in enumerate(zip(record["given_boxes_xyxy"], record["classes"], strict=True)):
         if f"closest/{index}/vertices" not in record.files:
             pytest.skip("charts have no closest vertices")
-        vertices = network.roi_heads.embedder(("toy_a", "toy_b")[kind]).detach().numpy()
+        vertices = network.embedder(("toy_a", "toy_b")[kind])().detach().numpy()
         embedding, coarse = outputs["embedding"][index].numpy(), outputs["coarse_segm"][index].numpy()
         ours = dense_prediction(box, embedding, coarse, VertexIndex(vertices))
         mask, expected = record[f"closest/{index}/mask"], record[f"closest/{index}/vertices"]
@@ -140,7 +140,7 @@ def test_keypoints_of_the_whole_path(case):
             )
             count = charts.num_vertices
         else:
-            vertices = network.roi_heads.embedder(("toy_a", "toy_b")[kind]).detach().numpy()
+            vertices = network.embedder(("toy_a", "toy_b")[kind])().detach().numpy()
             known = record[f"closest/{index}/vertices"].astype(np.int32), record[f"closest/{index}/mask"]
             ours, expected = match_detection(detected, vertices), DensePrediction(integer_box(box)[:2], *known)
             count = len(vertices)

@@ -1,16 +1,19 @@
 """Every published network is in the table with the recorded state names, shapes and settings."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from detectron2.layers import Conv2d
+from detectron2.layers import Conv2d, ShapeSpec
 
 from dp3d_data.detection import build_network, find_spec, zoo_specs
-from dp3d_data.detection.dense_layers import Decoder, MeshEmbedder, NonLocal, low_resolution
+from dp3d_data.detection.dense_layers import MeshEmbedder, NonLocal, low_resolution
+from dp3d_data.detection.network import dense_branch
 from dp3d_data.detection.zoo import differing_traits, matching_specs
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import load_template
+from tests.data.inference.small import SMALL
 from tests.shared import shared
 
 PUBLISHED = [name for name in zoo_specs() if not name.startswith(("animals-", "narrow-"))]
@@ -80,15 +83,21 @@ def test_the_non_local_block_starts_as_nothing():
     assert torch.equal(NonLocal(64)(maps), maps)
 
 
+def decoder_of(strides, before, inside, after):
+    spec = replace(SMALL, fpn_channels=before, decoder_channels=inside, decoder_out=after)
+    levels = {name: ShapeSpec(channels=before, stride=stride) for name, stride in strides.items()}
+    return dense_branch(spec, levels)["decoder"]
+
+
 def test_the_decoder_brings_every_level_to_the_finest():
     """A map that is one everywhere stays so inside its border, whatever its level."""
     strides = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
-    decoder = Decoder(strides, 3, 5, 1)
+    decoder = decoder_of(strides, 3, 5, 1)
     maps = {name: torch.ones(2, 3, 512 // stride, 256 // stride) for name, stride in strides.items()}
     for module in decoder.modules():
         if isinstance(module, Conv2d):
             torch.nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-    found = decoder(maps)
+    found = decoder.layers(maps)
     assert found.shape == (2, 1, 128, 64)
     assert torch.allclose(found[:, 0, 60:68, 31:33], torch.tensor(4.0)), "the sum of the levels"
     assert [sum(isinstance(one, Conv2d) for one in getattr(decoder, name)) for name in strides] == [1, 1, 2, 3]
@@ -96,7 +105,7 @@ def test_the_decoder_brings_every_level_to_the_finest():
 
 def test_layers_begin_with_the_spread_of_their_kind():
     """Convolutions as He et al. (2015) have it, what says the maps near zero, embeddings of unit length."""
-    convolutions = [one for one in Decoder({"p3": 8}, 64, 64, 64).modules() if isinstance(one, Conv2d)]
+    convolutions = [one for one in decoder_of({"p3": 8}, 64, 64, 64).modules() if isinstance(one, Conv2d)]
     for one in convolutions:
         spread = (2 / (one.out_channels * one.kernel_size[0] ** 2)) ** 0.5
         assert one.weight.std().item() == pytest.approx(spread, rel=0.1) and not one.bias.any()

@@ -44,7 +44,7 @@ def test_check_tells_notes_of_this_project(tmp_path):
     from dataclasses import replace
 
     spec = replace(find_spec("narrow-18"), mesh_sizes={"spot": 30}, class_to_mesh={0: "spot"})
-    save_weights(small_network(spec), spec, tmp_path / "w.pth", template_hash="abcd")
+    save_weights(small_network(spec), tmp_path / "w.pth", template_hash="abcd")
     found = run("check", str(tmp_path / "w.pth"), "--model", "narrow-18")
     assert found.exit_code == 0, found.output
     assert "template hash: abcd" in found.output and "spot" in found.output

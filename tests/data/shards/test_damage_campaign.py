@@ -162,7 +162,7 @@ def world(tmp_path_factory):
         torch_files / "model.pt": [lambda: plain(load_model(torch_files).state_dict())],
         torch_files / "state.pt": [lambda: plain(read_content(torch_files / "state.pt", "state")["objective"])],
         torch_files / "state.pth": [lambda: state_in(torch_files)],
-        torch_files / "weights.pth": [lambda: plain(read_checkpoint(torch_files / "weights.pth").state)],
+        torch_files / "weights.pth": [lambda: plain(read_checkpoint(torch_files / "weights.pth")[0])],
         root / "pace.json": [lambda: known_in(root / "pace.json") or None],
         root / "metrics.jsonl": [lambda: lines_in(root / "metrics.jsonl")],
     }

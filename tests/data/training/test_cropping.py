@@ -5,7 +5,8 @@ import pytest
 
 from dp3d_data.detection.training import stream
 from dp3d_data.detection.training.compose import Picture, cropped, drawn_points, thin_weights
-from dp3d_data.detection.training.stream import Renders
+from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.stream import Kind, SyntheticBatches
 from dp3d_data.geometry import load_template
 
 
@@ -34,33 +35,34 @@ def test_points_are_drawn_where_weights_are():
     assert set(points[:, 1]) == {2.5} and sorted(vertices) == list(range(18, 27))
 
 
+def render(folder, index, seed=0):
+    config = TrainCseConfig(cache=str(folder), seed=seed, image_size=64)
+    return SyntheticBatches((Kind("dog", load_template("dog"), True, 1.0),), config).render(0, index)
+
+
 def test_a_picture_is_rendered_once_and_another_world_has_its_own(tmp_path, monkeypatch):
-    asked, dog = [], load_template("dog")
+    asked = []
     maps = np.arange(-1, 15, dtype=np.int32).reshape(4, 4)
-    monkeypatch.setattr(Renders, "world", None)
+    monkeypatch.setattr(stream, "training_world", lambda *arguments, **settings: None)
     monkeypatch.setattr(
         stream,
         "rendered",
         lambda world, index: asked.append(index) or Picture(np.full((4, 4, 3), index, np.uint8), maps, maps),
     )
-    first = Renders(dog, tmp_path, 1, 64).picture(7)
-    again = Renders(dog, tmp_path, 1, 64).picture(7)
+    first, again = render(tmp_path, 7), render(tmp_path, 7)
     assert (
         asked == [7] and np.array_equal(first.vertex_map, again.vertex_map) and np.array_equal(first.image, again.image)
     )
-    Renders(dog, tmp_path, 2, 64).picture(7)
+    render(tmp_path, 7, seed=2)
     assert asked == [7, 7] and not list(tmp_path.rglob("*.part"))
 
 
 def test_a_render_of_a_large_mesh_keeps_its_vertices(tmp_path, monkeypatch):
     """More vertices than two bytes count."""
-    from dp3d_data.detection.training import stream
-    from dp3d_data.geometry import load_template
-
     large = Picture(
         np.zeros((4, 4, 3), dtype=np.uint8), np.full((4, 4), 200, np.int32), np.full((4, 4), 70_000, np.int32)
     )
     monkeypatch.setattr(stream, "rendered", lambda world, index: large)
     monkeypatch.setattr(stream, "training_world", lambda *arguments, **settings: None)
-    again = stream.Renders(load_template("dog"), tmp_path, 0, 64).picture(0)
+    again = render(tmp_path, 0)
     assert (again.vertex_map == 70_000).all() and (again.objects == 200).all()

@@ -85,7 +85,7 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
     spec = find_spec("narrow-18")
     network = build_network(spec)
     use_spectrum(network, load_template("dog"), "dog")
-    save_weights(network, spec, tmp_path / "random.pth")
+    save_weights(network, tmp_path / "random.pth")
     folder, out = shared("data/stanford_extra"), tmp_path / "scores.json"
     words = ["--weights", str(tmp_path / "random.pth"), "--count", "2", "--set", "size=64"]
     photographs = ["--stanford-extra", str(folder / "StanfordExtra_sample.json")]
@@ -114,7 +114,7 @@ def test_two_networks_of_different_sizes_see_the_same_images(tmp_path, monkeypat
     from tests.data.inference.small import made_weights, small_network
 
     spec = find_spec("narrow-18").looking_at(96)
-    save_weights(small_network(spec), spec, tmp_path / "small.pth")
+    save_weights(small_network(spec), tmp_path / "small.pth")
     large = str(made_weights("narrow-18"))
     asked = []
     monkeypatch.setattr(

@@ -10,7 +10,6 @@ from dp3d_data.detection.training import losses
 from dp3d_data.detection.training.compose import Batch
 from dp3d_data.detection.training.losses import (
     KERNELS,
-    Start,
     at_points,
     embedding_losses,
     mask_loss,
@@ -160,31 +159,33 @@ def test_a_cell_that_is_half_covered_is_of_the_object():
 def test_every_point_counts_the_same_whichever_mesh_it_is_on():
     rng = torch.Generator().manual_seed(0)
     spec = replace(SMALL, class_to_mesh={0: "dog", 1: "cow"}, mesh_sizes={"dog": 40, "cow": 30})
-    start = Start(small_network(spec), spec, spec.class_to_mesh)
-    meshes, targets = start.network.roi_heads.embedder, {}
-    for mesh in spec.mesh_sizes:
-        targets[mesh] = soft_targets(torch.cdist(meshes(mesh), meshes(mesh)).detach(), 0.2)
+    network, targets = small_network(spec), {}
+    for class_id, mesh in spec.class_to_mesh.items():
+        field = network.embedder(mesh)().detach()
+        targets[class_id] = replace(soft_targets(torch.cdist(field, field), 0.2), mesh=mesh)
     classes, owner = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1, 2, 2, 2])
     boxes, vertices = torch.tensor([[0.0, 0, 8, 8]]).expand(3, 4), torch.arange(6)
     places, maps = 8 * torch.rand(6, 2, generator=rng), torch.randn(3, 16, 8, 8, generator=rng)
     config, drawn = TrainCseConfig(embedding_sigma=0.5), (owner, vertices, places)
-    loss = embedding_losses(start, maps, boxes, classes, drawn, targets, config, rng)["embedding"]
-    pixels, names = at_points(maps, boxes, owner, places), [spec.class_to_mesh[int(classes[own])] for own in owner]
+    loss = embedding_losses(network, maps, boxes, classes, drawn, targets, config, rng)["embedding"]
+    pixels, kinds = at_points(maps, boxes, owner, places), classes[owner].tolist()
     each = [
-        soft_embedding_loss(pixels[i : i + 1], meshes(mesh), vertices[i : i + 1], targets[mesh], 0.5)
-        for i, mesh in enumerate(names)
+        soft_embedding_loss(
+            pixels[i : i + 1], network.embedder(targets[kind].mesh)(), vertices[i : i + 1], targets[kind], 0.5
+        )
+        for i, kind in enumerate(kinds)
     ]
     torch.testing.assert_close(loss, torch.stack(each).mean())
 
 
 def test_the_mirror_image_is_read_at_the_mirrored_points(monkeypatch):
     """A network that says the pixel's own colour says the same of a point and of its mirror image."""
-    start = Start(small_network(), SMALL, {0: "dog"})
+    network = small_network()
     images = torch.randint(0, 255, (1, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     points, owner = torch.tensor([[1.5, 2.5], [6.5, 0.5], [4.5, 7.5]]), torch.zeros(3, dtype=torch.int64)
     whole, masks = torch.tensor([[0.0, 0, 8, 8]]), images[:, 0] > 0
     crops = Batch(images, owner[:1], owner[:1], whole, masks, points, owner, owner, images[:, 0].float())
-    targets = {"dog": replace(soft_targets(torch.rand(40, 40), 0.1), mirror=torch.arange(40))}
+    targets = {0: replace(soft_targets(torch.rand(40, 40), 0.1), mirror=torch.arange(40), mesh="dog")}
     said = {}
     monkeypatch.setattr(
         losses,
@@ -193,7 +194,7 @@ def test_the_mirror_image_is_read_at_the_mirrored_points(monkeypatch):
     )
     monkeypatch.setattr(losses, "mirror_loss", lambda pixels, mirrored, *rest: said.update(it=mirrored) or pixels.sum())
     own = images[0, 0, [2, 0, 7], [1, 6, 4]].float()[:, None].expand(-1, 16)
-    mirror_losses(start, crops, own, targets, TrainCseConfig())
+    mirror_losses(network, crops, own, targets, TrainCseConfig())
     torch.testing.assert_close(said["it"], own, atol=1e-3, rtol=0)
 
 

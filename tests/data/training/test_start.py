@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dp3d_data.detection import build_network, find_spec, load_weights, read_checkpoint
+from dp3d_data.detection import build_network, find_spec, read_checkpoint
 from dp3d_data.detection.training.adoption import align_field, fit_field, use_spectrum
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import OWN, start_of
 from dp3d_data.detection.training.stream import Kind
 from dp3d_data.detection.training.trainer import targets_of
+from dp3d_data.detection.weights import fill
 from dp3d_data.errors import CheckpointError, InputMissing
 from dp3d_data.geometry import load_template, make_template
 from tests.data.inference.small import SMALL, made_weights, small_network
@@ -26,7 +27,7 @@ def ball():
 
 @pytest.fixture(scope="module")
 def shipped():
-    return read_checkpoint(made_weights("narrow-18")).state
+    return read_checkpoint(made_weights("narrow-18"))[0]
 
 
 def start(template, **settings):
@@ -34,7 +35,7 @@ def start(template, **settings):
         settings["weights"] = str(made_weights(settings["weights"]))
     config = TrainCseConfig(**{"model": "narrow-18", **settings})
     kinds = (Kind("dog", template, True, 1.0),)
-    return start_of(kinds, config, targets_of(kinds, config))
+    return start_of(kinds, config, targets_of(kinds, config))[0]
 
 
 @pytest.mark.slow
@@ -43,10 +44,11 @@ def test_random_weights_begin_with_a_field_that_knows_the_surface(ball):
     config = TrainCseConfig(model="narrow-18")
     kinds = (Kind("dog", ball, True, 1.0),)
     targets = targets_of(kinds, config)["ball"]
-    begun = start_of(kinds, config, {"ball": targets})
-    assert begun.spec.class_to_mesh == {0: "ball"} and begun.mesh == "ball" and begun.spec.min_side == config.image_size
+    begun, learned = start_of(kinds, config, {"ball": targets})
+    assert begun.spec.class_to_mesh == {0: "ball"} and learned == {0: targets}
+    assert begun.spec.min_side == config.image_size
     with torch.no_grad():
-        field = begun.network.roi_heads.embedder("ball")
+        field = begun.embedder("ball")()
     apart = torch.cdist(field, field)
     near, far = targets.distances < 0.1, targets.distances > 0.6
     assert apart[near].max() < 0.5 * apart[far].min()
@@ -57,7 +59,7 @@ def test_a_fitted_field_is_far_better_than_a_random_one(ball):
     config = TrainCseConfig(model="narrow-18")
     kinds = (Kind("dog", ball, True, 1.0),)
     targets = targets_of(kinds, config)
-    network = start_of(kinds, config, targets).network
+    network, _ = start_of(kinds, config, targets)
     again = fit_field(network, "ball", targets["ball"], config.embedding_sigma, seed=3)
     use_spectrum(network, ball, "ball")
     assert again < 0.1
@@ -68,19 +70,18 @@ def test_places_that_lie_alike_in_their_boxes_begin_with_the_same_embeddings(bal
     long = make_template("long", ball.vertices * [3.0, 0.5, 1.0], ball.faces)
     spec = replace(SMALL, mesh_sizes={"ball": ball.num_vertices, "long": long.num_vertices}, embed_features=12)
     network = small_network(spec)
-    embedder = network.roi_heads.embedder
     for template in (ball, long):
         use_spectrum(network, template, template.name)
     with torch.no_grad():
-        embedder.embedder_ball.embeddings[5:] = 0
+        network.embedder("ball").embeddings[5:] = 0
         align_field(network, long, ball)
-        assert (embedder("long") * embedder("ball")).sum(dim=1).min() > 0.9
+        assert (network.embedder("long")() * network.embedder("ball")()).sum(dim=1).min() > 0.9
 
 
 def test_weights_of_the_same_mesh_are_taken_whole(shipped):
     begun = start(load_template("dog"), weights="narrow-18")
     assert begun.spec.name == "narrow-18"
-    for name, value in begun.network.state_dict().items():
+    for name, value in begun.state_dict().items():
         torch.testing.assert_close(value, shipped[name].to(value.dtype))
 
 
@@ -88,9 +89,7 @@ def test_weights_of_the_same_mesh_are_taken_whole(shipped):
 def test_fresh_embeddings_change_nothing_but_the_embeddings(shipped):
     begun = start(load_template("dog"), weights="narrow-18", fresh_embeddings=True)
     changed = [
-        name
-        for name, value in begun.network.state_dict().items()
-        if not torch.equal(value, shipped[name].to(value.dtype))
+        name for name, value in begun.state_dict().items() if not torch.equal(value, shipped[name].to(value.dtype))
     ]
     assert changed and all("embedder_dog" in name for name in changed)
 
@@ -99,7 +98,7 @@ def test_fresh_embeddings_change_nothing_but_the_embeddings(shipped):
 def test_another_mesh_stands_beside_those_of_the_weights(ball, shipped):
     begun = start(ball, weights="narrow-18", category="cow")
     assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"dog", "ball"}
-    state = begun.network.state_dict()
+    state = begun.state_dict()
     new = "roi_heads.embedder.embedder_ball."
     assert {name for name in state if name not in shipped} == {new + "features", new + "embeddings"}
     assert all(torch.equal(state[name], value.to(state[name].dtype)) for name, value in shipped.items())
@@ -119,9 +118,9 @@ def test_the_trunk_alone_goes_under_a_head_of_its_own(shipped):
     """narrow-18-dl has another dense head than the weights, which are refused as a whole."""
     dog = load_template("dog")
     with pytest.raises(CheckpointError, match="do not belong to narrow-18-dl"):
-        load_weights(build_network(find_spec("narrow-18-dl")), find_spec("narrow-18-dl"), made_weights("narrow-18"))
+        fill(build_network(find_spec("narrow-18-dl")), shipped, "narrow-18.pth")
     begun = start(dog, model="narrow-18-dl", weights="narrow-18", take="trunk")
-    state = begun.network.state_dict()
+    state = begun.state_dict()
     assert begun.spec.name == "narrow-18-dl"
     taken = [name for name in state if not name.startswith(OWN["trunk"])]
     assert any(name.startswith("roi_heads.decoder") for name in taken)
@@ -132,14 +131,15 @@ def test_a_grown_network_begins_as_the_one_it_grew_from():
     dog = load_template("dog")
     grown = start(dog, model="narrow-34-dl", weights="narrow-18-dl", take="grown")
     assert (grown.spec.name, grown.spec.depth) == ("narrow-34-dl", 34)
-    small, large = start(dog, model="narrow-18-dl", weights="narrow-18-dl").network.eval(), grown.network.eval()
+    small, large = start(dog, model="narrow-18-dl", weights="narrow-18-dl").eval(), grown.eval()
     assert len(large.state_dict()) > len(small.state_dict())
     images = torch.randint(256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     boxes = [torch.tensor([[4.0, 8.0, 60.0, 50.0]])]
     with torch.no_grad():
         said, again = (network.backbone(network.normalised(images)) for network in (small, large))
         assert all(torch.equal(level, again[name]) for name, level in said.items())
-        maps, same = small.roi_heads.densepose_outputs(said, boxes), large.roi_heads.densepose_outputs(again, boxes)
+        maps = small.dense_maps(small.pooled(said, boxes))
+        same = large.dense_maps(large.pooled(again, boxes))
     assert all(torch.equal(maps[name], same[name]) for name in ("embedding", "coarse_segm"))
 
 
@@ -147,7 +147,7 @@ def test_a_grown_network_begins_as_the_one_it_grew_from():
 def test_a_grown_network_with_fresh_embeddings():
     settings = {"model": "narrow-34-dl", "weights": "narrow-18-dl", "take": "grown"}
     one, other = (
-        start(load_template("dog"), **settings, fresh_embeddings=fresh).network.state_dict() for fresh in (False, True)
+        start(load_template("dog"), **settings, fresh_embeddings=fresh).state_dict() for fresh in (False, True)
     )
     changed = {name for name, value in one.items() if not torch.equal(value, other[name])}
     assert "roi_heads.embedder.embedder_dog.embeddings" in changed and all("embedder_dog" in name for name in changed)
@@ -156,7 +156,7 @@ def test_a_grown_network_with_fresh_embeddings():
 def test_layers_of_a_grown_network_learn():
     """They add nothing at first, and their last scale has a gradient: the others have theirs once it is no longer
     zero."""
-    grown = start(load_template("dog"), model="narrow-34-dl", weights="narrow-18-dl", take="grown").network
+    grown = start(load_template("dog"), model="narrow-34-dl", weights="narrow-18-dl", take="grown")
     images = torch.randint(256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     grown.train().backbone(grown.normalised(images))["p2"].square().mean().backward()
     scales = [grown.backbone.bottom_up.res4[block].conv2.norm.weight for block in (2, 5)]
@@ -171,7 +171,7 @@ def test_only_residual_blocks_may_be_missing_from_a_network_that_grows():
 def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):
     begun = start(ball, model="narrow-18", weights="narrow-18", take="network", category="cow")
     assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"ball"}
-    state = begun.network.state_dict()
+    state = begun.state_dict()
     taken = {name for name in state if "embedder" not in name}
     assert taken == {name for name in shipped if "embedder" not in name}
     assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)

@@ -61,7 +61,7 @@ def test_boxes_hug_masks_and_belong_to_images(dog):
 
 
 def test_animals_that_are_not_matched_give_no_points(dog):
-    picture = SyntheticBatches(dog, TINY).renders[0].picture(0)
+    picture = SyntheticBatches(dog, TINY).render(0, 0)
     for matched in (True, False):
         batch = batch_of([(np.random.default_rng(0), picture, [(0, matched)])], 16, TINY.image_size)
         assert len(batch.boxes) == 1 and len(batch.points) == (16 if matched else 0)
@@ -69,7 +69,7 @@ def test_animals_that_are_not_matched_give_no_points(dog):
 
 def test_each_step_adds_some_renders_to_draw_from(dog, monkeypatch):
     stream, drawn = SyntheticBatches(dog, replace(TINY, renders=4000, mirror=False)), []
-    monkeypatch.setattr(stream.renders[0], "picture", drawn.append)
+    monkeypatch.setattr(stream, "render", lambda kind, index: drawn.append(index))
     for step, count in ((0, FIRST), (200, FIRST + 200 * MORE), (9999, 4000)):
         drawn.clear()
         for seed in range(400):

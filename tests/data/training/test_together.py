@@ -42,9 +42,8 @@ def two_batches_a_step(config):
     """The parameters after the run, written out: gradients of two batches of the stream, averaged."""
     dog = load_template("dog")
     kinds = (Kind("dog", dog, True, 1.0),)
-    targets = targets_of(kinds, config)
-    start = start_of(kinds, config, targets)
-    state, stream = fresh_state(start.network, config), SyntheticBatches(kinds, config)
+    network, targets = start_of(kinds, config, targets_of(kinds, config))
+    state, stream = fresh_state(network, config), SyntheticBatches(kinds, config)
     state.module.train()
     for step in range(config.steps):
         for group in state.optimiser.param_groups:
@@ -53,7 +52,7 @@ def two_batches_a_step(config):
         for number in (2 * step, 2 * step + 1):
             torch.manual_seed(config.seed * 1_000_003 + number)
             rng = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-            (sum(step_losses(start, stream[number], targets, config, rng).values()) / 2).backward()
+            (sum(step_losses(network, stream[number], targets, config, rng).values()) / 2).backward()
         torch.nn.utils.clip_grad_norm_(state.module.parameters(), 5.0)
         state.optimiser.step()
     return dict(state.module.named_parameters())
@@ -88,12 +87,12 @@ def test_gradients_are_averaged_and_not_added(tmp_path):
     config = replace(TINY, embedding_weight=0.01, mask_weight=0.01, box_weight=0.01)
     dog = load_template("dog")
     kinds = (Kind("dog", dog, True, 1.0),)
-    targets = targets_of(kinds, config)
+    by_name = targets_of(kinds, config)
     batch, sizes = SyntheticBatches(kinds, config)[0], []
     for ranks in (Ranks(), Twin(0, 2)):
-        start = start_of(kinds, config, targets)
-        state = fresh_state(start.network, config)
-        gradients = gradients_of(start, targets, config, ranks)
+        network, targets = start_of(kinds, config, by_name)
+        state = fresh_state(network, config)
+        gradients = gradients_of(network, targets, config, ranks)
         optimiser_step(state, gradients, batch, fit_config(config), tmp_path, ranks)
         sizes.append(
             sum(float(one.grad.norm()) ** 2 for one in state.module.parameters() if one.grad is not None) ** 0.5

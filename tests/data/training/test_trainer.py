@@ -124,7 +124,7 @@ def test_small_weights_are_written_where_they_are_asked_for(tmp_path):
     run_quietly(replace(TINY, steps=1, small=True), tmp_path)
     written = torch.load(tmp_path / "weights.pth", weights_only=True)["model"].values()
     assert any(value.dtype == torch.int8 for value in written)
-    assert not any(value.dtype == torch.int8 for value in read_checkpoint(tmp_path / "weights.pth").state.values())
+    assert not any(value.dtype == torch.int8 for value in read_checkpoint(tmp_path / "weights.pth")[0].values())
 
 
 def test_the_recipes_of_the_embedded_network_are_read_and_follow_each_other():

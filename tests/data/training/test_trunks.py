@@ -25,7 +25,7 @@ def filled(name, source):
     """The network of a name with the trunk of a source, of the variant that the source holds."""
     spec = shaped(find_spec(name), str(source))
     network = build_network(spec)
-    fill_trunk(network, spec, str(source))
+    fill_trunk(network, str(source))
     return network.eval()
 
 
@@ -128,7 +128,7 @@ def test_a_deeper_trunk_is_not_cut_to_a_shallower_one(tmp_path):
 def started(source, **settings):
     config = TrainCseConfig(trunk=str(source), **settings)
     kinds = (Kind("dog", load_template("dog"), True, 1.0),)
-    return start_of(kinds, config, targets_of(kinds, config))
+    return start_of(kinds, config, targets_of(kinds, config))[0]
 
 
 @pytest.mark.slow
@@ -138,16 +138,13 @@ def test_lite2_is_a_choice_and_its_weights_are_read_again(tmp_path, monkeypatch)
     published = lite_file(package / "models" / "lite2.pth", "lite2")
     (package / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    start = started("lite2")
-    assert (start.spec.name, start.spec.trunk, len(start.network.backbone.bottom_up._blocks)) == (
-        "animals-3",
-        "lite2",
-        21,
-    )
-    taken = start.network.backbone.bottom_up.state_dict()
+    network = started("lite2")
+    trunk = network.backbone.bottom_up
+    assert (network.spec.name, network.spec.trunk, len(trunk._blocks)) == ("animals-3", "lite2", 21)
+    taken = trunk.state_dict()
     assert torch.equal(taken["_conv_stem.weight"], published["_conv_stem.weight"].flip(1))
     assert all(torch.equal(taken[name], value) for name, value in published.items() if name != "_conv_stem.weight")
-    save_weights(start.network, start.spec, tmp_path / "w.pth")
+    save_weights(network, tmp_path / "w.pth")
     assert (
         load_predictor("", tmp_path / "w.pth").spec.trunk
         == load_predictor("animals-3", tmp_path / "w.pth").spec.trunk
