@@ -155,7 +155,7 @@ def _source(config: ExtractConfig) -> Dataset:
         charts=config.charts,
         weights=config.weights,
     )
-    return open_images(config.source or ("folder" if config.images or config.path else "samples"), options)
+    return open_images(config.dataset or ("folder" if config.images or config.path else "samples"), options)
 
 
 def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageRecord]:

@@ -48,7 +48,7 @@ def from_photographs(
         InputMissing, NothingToDo, UsageError: no photographs.
         CheckpointError: a network of another template.
     """
-    config = replace(settings or ExtractConfig(), images=tuple(images), source="folder" if images else "")
+    config = replace(settings or ExtractConfig(), images=tuple(images), dataset="folder" if images else "")
     return _extracted(config, template, out)
 
 
@@ -64,14 +64,14 @@ def from_keypoints(path: str | Path, template: Template, out: Path, settings: Ex
     if path.suffix.lower() in TABLES:
         images = (*images, str(path.parent))
         path = table_to_arrays(path, template.num_vertices, out / "keypoints.npz")
-    config = replace(settings or ExtractConfig(), images=images, source="keypoints", path=str(path))
+    config = replace(settings or ExtractConfig(), images=images, dataset="keypoints", path=str(path))
     return _extracted(config, template, out)
 
 
 def from_annotated(photographs: Photographs, template: Template, out: Path, given_boxes: bool = False) -> Outcome:
     """Extract annotated photographs into a run folder, at the annotated boxes or at detected ones."""
     own, source = photographs.options, photographs.source
-    config = ExtractConfig(category=own.category, source=source, path=own.path, images=own.images)
+    config = ExtractConfig(category=own.category, dataset=source, path=own.path, images=own.images)
     config = replace(config, given_boxes=given_boxes, mirror=template.symmetry is not None)
     return _extracted(config, template, out)
 

@@ -106,16 +106,16 @@ def make_plan(config: ProjectConfig) -> Plan:
         InputMissing, InputCorrupt, UnsafePickle: of the body, the dataset or the list of vertices.
         NothingToDo: no fits.
     """
-    if not config.root:
-        hint = "dp3d-data project --dataset NAME --root DIR --body NAME_OR_FILE"
+    if not config.path:
+        hint = "dp3d-data project --dataset NAME --path DIR --body NAME_OR_FILE"
         raise UsageError("no folder of fits was given", hint=hint)
-    dataset = open_fits(config.dataset, DatasetOptions(path=config.root, category=config.category))
+    dataset = open_fits(config.dataset, DatasetOptions(path=config.path, category=config.category))
     bodies = load_bodies(config.body)
     template = rest_template(bodies[""])
     subset = _subset(config, template)
     fits = tuple(fit for fit in dataset.fits() if isinstance(fit, BadInstance) or config.split in ("", fit.split))
     if not fits:
-        got = f"{config.root}, split {config.split or 'any'}"
+        got = f"{config.path}, split {config.split or 'any'}"
         raise NothingToDo("no fits", got=got, hint="dp3d-data project --help")
     digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()
     kept = plain(portable(config)) | {"subset": None if subset is None else subset.tolist()}

@@ -17,7 +17,9 @@ class ExtractConfig:
     """Which photographs, which network, what to keep, and how to run."""
 
     category: str = setting("dog", f"Kind of animal to look for. {SEVERAL}", group="Input")
-    source: str = setting("", "Kind of input, see docs/datasets.md. None: folder, or the samples.", group="Input")
+    dataset: str = setting(
+        "", "Dataset or layout, see docs/datasets.md. None: folder, or the samples.", group="Input", was="source"
+    )
     path: str = setting("", "File of annotations or results, or root folder of the dataset.", group="Input")
     images: tuple[str, ...] = setting(
         (), "Folder, file, pattern or address of photographs; again for more.", group="Input"
@@ -144,7 +146,7 @@ class AblationConfig(StudyConfig):
 
 
 # Settings of this call, its folders and this machine, which do not shape the results.
-_CALL = ("out", "overwrite", "retry_failed", "dry_run", "root", "body", "vertex_list")
+_CALL = ("out", "overwrite", "retry_failed", "dry_run", "path", "body", "vertex_list")
 _MACHINE = ("workers", "threads", "scheduler", "cluster", "readers", "batch", "channels_last", "compile")
 
 
@@ -231,7 +233,7 @@ class ProjectConfig:
 
     category: str = setting("dog", "Kind of animal, or person.", group="Input")
     dataset: str = setting("neutral", "Dataset or layout of the fits; docs/fits.md lists them.", group="Input")
-    root: str = setting("", "Folder of the dataset.", group="Input")
+    path: str = setting("", "Folder of the dataset.", group="Input", was="root")
     body: tuple[str, ...] = setting(
         (),
         "Body model: an imported name or a file. Again as BODY=NAME for the fits of another body, such as"

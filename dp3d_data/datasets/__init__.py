@@ -108,7 +108,7 @@ class Dataset:
             UsageError: none was given.
         """
         if not self.options.path:
-            hint = f"add it: --source {self.name} --path PATH"
+            hint = f"add it: --dataset {self.name} --path PATH"
             raise UsageError(f"the dataset {self.name!r} needs a path", expected=expected, hint=hint)
         return Path(self.options.path)
 

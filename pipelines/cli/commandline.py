@@ -103,8 +103,10 @@ class Command(click.Command):
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         except click.NoSuchOption as error:
             if name := self._setting_of(error.option_name):
-                told = f"No such option: {error.option_name}. Set it by: --set {name}=VALUE"
-                raise click.UsageError(told, ctx) from None
+                options = {option for one in self.get_params(ctx) for option in one.opts}
+                option = "--" + name.rpartition(".")[2].replace("_", "-")
+                now = f"It is {option} now" if option in options else f"Set it by: --set {name}=VALUE"
+                raise click.UsageError(f"No such option: {error.option_name}. {now}", ctx) from None
             raise
         for parameter, count in Counter(order).items():
             if count > 1 and isinstance(parameter, click.Option) and not (parameter.multiple or parameter.count):

@@ -24,7 +24,7 @@ dp3d-data extract --category dog --images photos/ --boxes boxes.csv
 dp3d-data extract --category dog --images photos/ --dry-run
 dp3d-data extract --category dog --images photos/ --retry-failed
 dp3d-data extract --category dog,cow --images photos/
-dp3d-data extract --category dog --source coco --path instances_val2017.json --images val2017/
+dp3d-data extract --category dog --dataset coco --path instances_val2017.json --images val2017/
 """
 
 
@@ -34,7 +34,7 @@ def extract(config: ExtractConfig) -> None:
     """Find the animals of photographs and the template vertices that each shows.
 
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
-    embedded samples are used; --source names another kind of input (docs/datasets.md). Several categories share one
+    embedded samples are used; --dataset names a dataset or layout (docs/datasets.md). Several categories share one
     pass over the images; each has a run of its own, in its part of the workspace or in a folder of its name in --out. A
     run that was stopped goes on where it stopped when the same command is given again. --dry-run tells time and space
     beforehand; --retry-failed tries again what failed; --workers, --scheduler and --cluster say where the work is done.
@@ -140,9 +140,9 @@ def synth(config: SynthConfig) -> None:
 
 
 PROJECT_EXAMPLE = """
-dp3d-data project --dataset stanford-dogs --root DOGS --body smal-dog
-dp3d-data project --category person --dataset up3d --root up-3d --body smpl --vertex-list points79.txt
-dp3d-data project --category person --dataset 3dpw --root 3DPW --body smpl --body smpl-male=smpl-male --noise 0.01
+dp3d-data project --dataset stanford-dogs --path DOGS --body smal-dog
+dp3d-data project --category person --dataset up3d --path up-3d --body smpl --vertex-list points79.txt
+dp3d-data project --category person --dataset 3dpw --path 3DPW --body smpl --body smpl-male=smpl-male --noise 0.01
 """
 
 

@@ -167,7 +167,7 @@ def run(root: Path, options: argparse.Namespace) -> None:
 
 def run_apart(root: Path, options: argparse.Namespace, end_after: int, kill_after: int) -> None:
     """`run` in a process of its own, which is killed once so many chunks are written; 0 for never."""
-    words = ["--root", root, "--kill-after", kill_after, "--images", options.images, "--workers", options.workers]
+    words = ["--path", root, "--kill-after", kill_after, "--images", options.images, "--workers", options.workers]
     words += ["--part", options.part, "--seconds", options.seconds]
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.million", *map(str, words)])
     while process.poll() is None:
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--kill-after", type=int, default=10, help="chunks after which a worker is killed; 0 for none")
     parser.add_argument("--end-after", type=int, default=5, help="chunks after which the scheduler is killed; 0: never")
     parser.add_argument("--folder", help="where to work; by default a temporary folder")
-    parser.add_argument("--root", help=argparse.SUPPRESS)
+    parser.add_argument("--path", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.root:
         run(Path(options.root), options)

@@ -53,7 +53,7 @@ class Loss:
     """A section."""
 
     arap: float = setting(1.0, "Rigidity.", common=False, was="arap_weight", minimum=0)
-    steps: int = setting(3, "Steps.")
+    steps: int = setting(3, "Steps.", was="iterations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,7 @@ def test_words_become_values_of_the_setting_s_type():
             "'loss.steps' is given twice   got: --steps and --set loss.steps",
         ),
         (("--arap-weight", "2"), 2, "No such option: --arap-weight. Set it by: --set loss.arap=VALUE"),
+        (("--iterations", "2"), 2, "No such option: --iterations. It is --steps now"),
         (("--no-wide",), 2, "No such option: --no-wide. Set it by: --set wide=VALUE"),
         (("--nothing",), 2, "No such option"),
     ],

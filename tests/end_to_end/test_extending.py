@@ -86,7 +86,7 @@ def test_a_dataset_of_ones_own(package, photos, tmp_path):
         "dog",
         "--model",
         "blobs",
-        "--source",
+        "--dataset",
         "captions",
         "--path",
         photos / "captions.txt",
@@ -108,7 +108,7 @@ def test_fits_of_ones_own(package, photos, tmp_path):
         "dog",
         "--dataset",
         "captions",
-        "--root",
+        "--path",
         photos / "captions.txt",
         "--body",
         photos / "body.npz",
@@ -131,14 +131,14 @@ def test_a_body_of_ones_own(package, tmp_path):
 
 def test_unknown_names_and_missing_packages(package, photos, tmp_path):
     words = ["--category", "dog", "--path", photos / "captions.txt", "--set", "overlays=0", "--out", tmp_path / "run"]
-    finished = run(package, "dp3d_data", "extract", *words, "--source", "caption")
+    finished = run(package, "dp3d_data", "extract", *words, "--dataset", "caption")
     assert finished.returncode == 2
     assert "did you mean 'captions'?" in finished.stderr
     code = package / "dp3d_example" / "dataset.py"
     text = code.read_text()
     code.write_text("import a_package_that_is_missing\n")
     try:
-        finished = run(package, "dp3d_data", "extract", *words, "--source", "captions")
+        finished = run(package, "dp3d_data", "extract", *words, "--dataset", "captions")
     finally:
         code.write_text(text)
     assert finished.returncode == 10

@@ -19,7 +19,7 @@ from tests.end_to_end.programs import succeeds
 BREEDS, DOGS = 6, 8
 STEPS = [
     "dp3d-data body import {root}/my_smpl_00781_4_all.pkl --name dog",
-    "dp3d-data project --dataset stanford-dogs --root {root} --body dog --vertices 120 --noise 0.002 --workers 1",
+    "dp3d-data project --dataset stanford-dogs --path {root} --body dog --vertices 120 --noise 0.002 --workers 1",
     "dp3d-data build-shards --min-visible-vertices 5",
     "dp3d-data verify",
     "dp3d-model train --steps 3 --batch 8 --set model.width=32 --set model.bottleneck=16 --set model.blocks=1",

@@ -26,7 +26,7 @@ PROGRAMS = {"dp3d-data": data.main, "dp3d-model": model.main}
 SMALL = [*OPTIONS, "--steps", "2", "--batch", "8"]
 STUDY = [*OPTIONS, "--set", "optim.steps=2", "--set", "optim.batch=8"]
 CSE = "dp3d-data evaluate-cse --count 1 --set size=64"
-PROJECT = "dp3d-data project --dataset neutral --root inputs/fits.json --body inputs/body.npz"
+PROJECT = "dp3d-data project --dataset neutral --path inputs/fits.json --body inputs/body.npz"
 LANDMARKS = "dp3d-data template landmarks dog --from-keypoints inputs/named.json --images inputs"
 # What each command is given besides the option at fault, all of it small; the option; the name that it gets.
 CASES = [
@@ -44,7 +44,7 @@ CASES = [
     (CSE, "--out", "a.json"),
     (CSE, "--pictures", "a"),
     (
-        "dp3d-data extract --source keypoints --path inputs/keypoints.npz --images inputs --template inputs/blob.npz",
+        "dp3d-data extract --dataset keypoints --path inputs/keypoints.npz --images inputs --template inputs/blob.npz",
         "--out",
         "a",
     ),

@@ -77,7 +77,7 @@ def test_the_shared_cases_of_coco(masks, tmp_path):
     folder = shared("cases/coco")
     for name, (boxes, failures) in (WITH_MASKS if masks else CASES).items():
         out = str(tmp_path / name)
-        outcome = run(tmp_path, folder / "img", source="coco", path=str(folder / f"{name}.json"), masks=masks, out=out)
+        outcome = run(tmp_path, folder / "img", dataset="coco", path=str(folder / f"{name}.json"), masks=masks, out=out)
         found, messages, rejects = tables(outcome)
         assert found == boxes, name
         assert [text[: len(start)] for text, start in zip(messages, failures, strict=True)] == failures, name
@@ -89,7 +89,7 @@ def test_files_of_another_kind_end_with_one_error(name):
     folder = shared("cases/coco")
     with pytest.raises(InputCorrupt, match="not COCO's json"):
         find_inputs(
-            ExtractConfig(source="coco", path=str(folder / f"{name}.json"), images=(str(folder / "img"),)), ("dog",)
+            ExtractConfig(dataset="coco", path=str(folder / f"{name}.json"), images=(str(folder / "img"),)), ("dog",)
         )
 
 
@@ -106,7 +106,7 @@ def test_files_of_another_kind_end_with_one_error(name):
 def test_the_shared_cases_of_keypoints(name, kept, message, tmp_path):
     path = shared(f"cases/keypoints/{name}.npz")
     config = ExtractConfig(
-        source="keypoints", path=str(path), template="dog", out=str(tmp_path / "run"), overlays=0, workers=1
+        dataset="keypoints", path=str(path), template="dog", out=str(tmp_path / "run"), overlays=0, workers=1
     )
     outcome = extract(make_plan(config))
     assert (outcome.instances, outcome.failures, sum(outcome.rejects.values())) == (kept, 4 - kept, 0)
@@ -159,12 +159,12 @@ def test_annotations_turn_with_their_photograph(orientation, tmp_path):
 def test_a_run_notes_what_it_turned(tmp_path):
     stored(tmp_path / "img" / "a.jpg", 6)
     path = noted(tmp_path / "a.json", (60, 40), [4, 8, 32, 12], segmentation=[[4, 8, 36, 8, 36, 20, 4, 20]])
-    outcome = run(tmp_path, tmp_path / "img", source="coco", path=str(path), masks=True)
+    outcome = run(tmp_path, tmp_path / "img", dataset="coco", path=str(path), masks=True)
     assert tables(outcome)[0] == {"a.jpg#5": (20, 4, 32, 36)} and outcome.turned == 1
     rows = [row for table in outcome.run.instances() for row in table.to_pylist()]
     assert rows[0]["mask_area"] == 12 * 32 and (rows[0]["image_width"], rows[0]["image_height"]) == (40, 60)
     upright = noted(tmp_path / "b.json", (40, 60), [20, 4, 12, 32])
-    again = run(tmp_path, tmp_path / "img", source="coco", path=str(upright), out=str(tmp_path / "other"))
+    again = run(tmp_path, tmp_path / "img", dataset="coco", path=str(upright), out=str(tmp_path / "other"))
     assert tables(again)[0] == {"a.jpg#5": (20, 4, 32, 36)} and again.turned == 0
 
 
@@ -174,13 +174,13 @@ def test_a_run_notes_what_it_turned(tmp_path):
 def test_annotations_of_an_image_of_another_size_fail(orientation, size, tmp_path):
     stored(tmp_path / "img" / "a.jpg", orientation)
     path = noted(tmp_path / "a.json", size, [4, 8, 12, 12])
-    for more in ({"source": "coco", "path": str(path)}, {"boxes": str(path)}):
+    for more in ({"dataset": "coco", "path": str(path)}, {"boxes": str(path)}):
         outcome = run(tmp_path, tmp_path / "img", out=str(tmp_path / next(iter(more))), **more)
         boxes, (message,), rejects = tables(outcome)
         assert message == "the annotations are of an image of another size" and not boxes and not rejects
     assert (
         run(
-            tmp_path, tmp_path / "img", source="coco", path=str(path), given_boxes=False, out=str(tmp_path / "free")
+            tmp_path, tmp_path / "img", dataset="coco", path=str(path), given_boxes=False, out=str(tmp_path / "free")
         ).instances
         == 1
     )
@@ -206,7 +206,7 @@ def test_every_source_of_boxes_compares_the_size(tmp_path):
     }
     extra = write_json(tmp_path / "extra.json", [entry])
     for source, path in (("stanford-dogs", tmp_path), ("stanford-extra", extra)):
-        outcome = run(tmp_path, tmp_path / "Images", source=source, path=str(path), out=str(tmp_path / source))
+        outcome = run(tmp_path, tmp_path / "Images", dataset=source, path=str(path), out=str(tmp_path / source))
         assert tables(outcome)[1] == ["the annotations are of an image of another size"] and outcome.images.failed == 1
 
 
@@ -229,7 +229,7 @@ def test_categories_of_other_images_share_their_chunks(tmp_path):
     notes = [note(10 * kind + image, image, kind, [4, 8, 9, 9]) for kind, own in kinds.values() for image in own]
     categories = [{"id": kind, "name": name} for name, (kind, _) in kinds.items()]
     path = write_json(tmp_path / "a.json", {"images": images, "annotations": notes, "categories": categories})
-    config = ExtractConfig(source="coco", path=str(path), images=(str(tmp_path),), part=2)
+    config = ExtractConfig(dataset="coco", path=str(path), images=(str(tmp_path),), part=2)
     found = find_inputs(config, ("dog", "cow"))
     assert [record.image_id for record in found["dog"].records] == ["0.jpg", "2.jpg", "3.jpg", "6.jpg"]
     assert [record.image_id for record in found["cow"].records] == ["1.jpg", "3.jpg", "5.jpg"]
@@ -254,7 +254,7 @@ def test_annotations_that_are_not_wanted_cost_nothing_but_those_of_no_image(tmp_
     notes = [note(5, 1, 18, [4, 8]), note(6, 1, 18, [4, 8, 9, 9], iscrowd=1), note(7, 99, 18, [4, 8, 9, 9])]
     images = [{"id": 1, "file_name": "a.jpg", "width": 61, "height": 40}]
     path = write_json(tmp_path / "a.json", {"images": images, "annotations": notes, "categories": COCO_CATEGORIES})
-    words = {"source": "coco", "path": str(path)}
+    words = {"dataset": "coco", "path": str(path)}
     found, failures, rejects = tables(run(tmp_path, tmp_path / "img", given_boxes=False, **words))
     assert found == {"a.jpg#0": (0, 0, 60, 40)} and not rejects
     assert failures == ["annotation 7: its image 99 is not in the file"]
@@ -328,7 +328,7 @@ def test_keypoint_arrays_turn_with_their_photograph(tmp_path):
     keypoints = arrays(tmp_path / "k.npz")
     points = np.concatenate([keypoints / 10, plane], axis=1)
     arrays(tmp_path / "k.npz", xyz=points[None])
-    outcome = run(tmp_path, tmp_path / "img", source="keypoints", path=str(tmp_path / "k.npz"))
+    outcome = run(tmp_path, tmp_path / "img", dataset="keypoints", path=str(tmp_path / "k.npz"))
     (row,) = (row for table in outcome.run.instances() for row in table.to_pylist())
     found = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1)
     expected = np.stack([keypoints[:, 1], 60 - keypoints[:, 0]], axis=1)
@@ -348,7 +348,7 @@ def test_keypoint_arrays_of_another_photograph_fail(orientation, size, tmp_path)
     """Of another size, or of one that EXIF mirrors, where left and right of the body would change places."""
     stored(tmp_path / "img" / "a.jpg", orientation)
     arrays(tmp_path / "k.npz", size=np.array([size]))
-    outcome = run(tmp_path, tmp_path / "img", source="keypoints", path=str(tmp_path / "k.npz"))
+    outcome = run(tmp_path, tmp_path / "img", dataset="keypoints", path=str(tmp_path / "k.npz"))
     assert outcome.instances == 0 and outcome.failures == 1
 
 
@@ -361,7 +361,7 @@ def test_one_bad_row_of_an_image_costs_the_others_nothing(tmp_path):
     box[3], box[4] = (9, 9, 3, 3), (41, 25, 50, 30)
     more = {"keypoints": spread, "visible": np.ones((6, 162), bool), "image": np.array(["a.jpg"] * 6), "box": box}
     arrays(tmp_path / "k.npz", size=np.array([[60, 40]] * 5 + [[30, 20]]), **more)
-    outcome = run(tmp_path, tmp_path / "img", source="keypoints", path=str(tmp_path / "k.npz"))
+    outcome = run(tmp_path, tmp_path / "img", dataset="keypoints", path=str(tmp_path / "k.npz"))
     boxes, failures, _ = tables(outcome)
     assert list(boxes) == ["a.jpg#0"] and [text[:9] for text in failures] == [
         f"a.jpg#{number}: " for number in (1, 2, 3, 4, 5)
@@ -395,7 +395,7 @@ def test_the_command_tells_rows_and_images(tmp_path):
     ball().save(tmp_path / "ball.npz")
     words = [
         "extract",
-        "--source",
+        "--dataset",
         "keypoints",
         "--path",
         str(tmp_path / "k.npz"),

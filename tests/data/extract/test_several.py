@@ -87,7 +87,7 @@ def config(world, out, category="lvis-animals", **more):
 
 
 def coco(world):
-    return {"source": "coco", "path": str(world / "boxes.json")}
+    return {"dataset": "coco", "path": str(world / "boxes.json")}
 
 
 def together(world, out, advance=lambda *_: None, **more):

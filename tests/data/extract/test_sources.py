@@ -45,7 +45,7 @@ def settings(name, folder):
     (person() if options.charts else ball()).save(template)
     return {
         **vars(options),
-        "source": source_name(name),
+        "dataset": source_name(name),
         "template": str(template),
         "out": str(folder / "run"),
         "workers": 1,
@@ -156,7 +156,7 @@ def real_results(tmp_path):
     folder = shared("data/densepose")
     person().save(tmp_path / "person.npz")
     return {
-        "source": "iuv-results",
+        "dataset": "iuv-results",
         "category": "person",
         "path": str(folder / "example_results.json"),
         "images": (str(folder),),
@@ -213,7 +213,7 @@ def test_the_command(tmp_path):
     result = CliRunner().invoke(main, ["extract", *options])
     assert result.exit_code == 0, result.output
     assert "person: 3 images · model iuv-results" in result.output and "failed 2" in result.output
-    again = CliRunner().invoke(main, ["extract", "--source", "iuv-result", "--path", "x", "--category", "person"])
+    again = CliRunner().invoke(main, ["extract", "--dataset", "iuv-result", "--path", "x", "--category", "person"])
     assert again.exit_code == 2 and "did you mean 'iuv-results'?" in again.stderr
 
 
@@ -261,4 +261,4 @@ class Listed(Dataset):
 def test_a_dataset_lists_images_and_each_once(monkeypatch, images, error):
     monkeypatch.setattr(pipelines.inputs, "_source", lambda config: Listed(images=images))
     with pytest.raises(error, match="'listed'"):
-        pipelines.inputs.find_inputs(ExtractConfig(source="listed"), ("dog",))
+        pipelines.inputs.find_inputs(ExtractConfig(dataset="listed"), ("dog",))

@@ -47,7 +47,7 @@ def test_every_reader_has_a_tree():
 
 def test_an_unknown_dataset_is_named_before_anything_is_read():
     with pytest.raises(UsageError, match="(?s)unknown dataset 'human36'.*smalify.*did you mean 'human36m'"):
-        make_plan(ProjectConfig(dataset="human36", root="nowhere"))
+        make_plan(ProjectConfig(dataset="human36", path="nowhere"))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

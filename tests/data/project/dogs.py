@@ -52,5 +52,5 @@ def settings(folder: Path, fits: list[Fit], divisions: int = 3, **changes) -> Pr
     body = folder / "body.npz"
     if not body.is_file():
         save_body_model(dog_model(divisions), body)
-    given = {"root": str(folder), "body": (str(body),), "out": str(folder / "run"), "workers": 1, "part": 5}
+    given = {"path": str(folder), "body": (str(body),), "out": str(folder / "run"), "workers": 1, "part": 5}
     return ProjectConfig(**given | changes)

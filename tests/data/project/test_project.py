@@ -172,7 +172,7 @@ def test_bodies_of_several_names(tmp_path):
 def test_settings_that_make_no_run(tmp_path):
     fits = [dog_fit(1)]
     with pytest.raises(UsageError, match="no folder of fits"):
-        make_plan(settings(tmp_path, fits, root=""))
+        make_plan(settings(tmp_path, fits, path=""))
     with pytest.raises(UsageError, match="two ways to choose vertices"):
         make_plan(settings(tmp_path, fits, vertices=9, vertex_list="x.txt"))
     with pytest.raises(NothingToDo, match="no fits"):
@@ -184,7 +184,7 @@ def test_settings_that_make_no_run(tmp_path):
 def test_the_command_says_what_it_did(tmp_path):
     config = settings(tmp_path, [dog_fit(number) for number in range(3)])
     (tmp_path / "ids.txt").write_text(" ".join(map(str, range(0, 200, 2))))
-    words = ["project", "--root", config.root, "--body", config.body[0], "--out", config.out, "--workers", "1"]
+    words = ["project", "--path", config.path, "--body", config.body[0], "--out", config.out, "--workers", "1"]
     result = CliRunner().invoke(main, [*words, "--vertex-list", str(tmp_path / "ids.txt")])
     assert result.exit_code == 0, result.output
     assert "100 of 258 vertices" in result.output and "kept 3 instances of 3" in result.output
@@ -195,7 +195,7 @@ def test_the_command_says_what_it_did(tmp_path):
 def test_a_run_in_which_every_fit_fails_ends_with_a_code_and_the_way_to_the_reasons(tmp_path):
     nowhere = FitCamera("orthographic", np.eye(3), np.zeros(3), scale=100.0, centre=(0.0, 0.0))
     config = settings(tmp_path, [dog_fit(3, camera=nowhere, image_size=None)])
-    words = ["project", "--root", config.root, "--body", config.body[0], "--out", config.out, "--workers", "1"]
+    words = ["project", "--path", config.path, "--body", config.body[0], "--out", config.out, "--workers", "1"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == NothingToDo.exit_code and "next:" not in result.output
     assert f"dp3d-data failures {config.out}" in result.output

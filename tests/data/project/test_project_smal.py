@@ -46,7 +46,7 @@ def run_of(folder, dataset, root, model=None, **changes):
     """Rows and messages of failures of a run on a folder of that layout."""
     folder.mkdir(parents=True, exist_ok=True)
     save_body_model(model or symmetric_dog(), folder / "body.npz")
-    plan = make_plan(settings(folder, [dog_fit(0)], dataset=dataset, root=str(root), overwrite=True, **changes))
+    plan = make_plan(settings(folder, [dog_fit(0)], dataset=dataset, path=str(root), overwrite=True, **changes))
     run, _ = project(plan)
     return [row for table in run.instances() for row in table.to_pylist()], [
         row["message"] for row in run.failures().to_pylist()

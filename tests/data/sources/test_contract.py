@@ -106,7 +106,7 @@ def test_a_wrong_tree_shows_expected_and_found(name, tmp_path):
 def test_a_source_without_a_path_says_what_it_takes(name, tmp_path):
     options = EXAMPLES[name].write(tmp_path)
     with pytest.raises(
-        UsageError, match=f"(?s)'{source_name(name)}' needs a path.*expected: .*--source {source_name(name)} --path"
+        UsageError, match=f"(?s)'{source_name(name)}' needs a path.*expected: .*--dataset {source_name(name)} --path"
     ):
         open_images(source_name(name), replace(options, path="")).records()
 
