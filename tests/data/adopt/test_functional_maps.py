@@ -72,9 +72,7 @@ def deformed(seed: int, strength: float, faces: int):
     simplify = pytest.importorskip("fast_simplification").simplify
     dog, rng = load_template("dog"), np.random.default_rng(seed)
     proportions = random_proportions(rng, strength)
-    posed = pose_vertices(
-        dog, random_pose(rng, dog.skeleton, proportions).local_rotations, joint_scales(dog.skeleton, proportions)
-    )
+    posed = pose_vertices(dog, random_pose(rng, dog.skeleton, proportions)[0], joint_scales(dog.skeleton, proportions))
     vertices, triangles = simplify(posed.astype(np.float32), dog.faces, target_count=faces, agg=3)
     return make_template("other", vertices, triangles), cKDTree(posed).query(vertices)[1]
 

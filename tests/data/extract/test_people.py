@@ -16,7 +16,7 @@ from pipelines.extract import extract, make_plan
 from pipelines.settings import ExtractConfig
 from tests.data.extract.test_sources import person, rows_of
 from tests.data.extract.world import ball
-from tests.data.inference.recorded import network_of, recorded, spec_of
+from tests.data.inference.recorded import network_of, recorded
 from tests.references.charts import chart_keypoints, read_mat
 from tests.shared import shared
 
@@ -24,9 +24,10 @@ from tests.shared import shared
 def recorded_predictor(record):
     """The recorded network, which sees its photograph at the size at which it was recorded."""
     height, width = record["image_bgr_chw"].shape[1:]
-    spec = replace(spec_of(record), min_side=min(height, width), max_side=max(height, width))
-    predictor = DensePredictor(network_of(record))
-    if spec.kind == "cse":
+    network = network_of(record)
+    network.spec = replace(network.spec, min_side=min(height, width), max_side=max(height, width))
+    predictor = DensePredictor(network)
+    if network.spec.kind == "cse":
         predictor.class_of = lambda category: 0
     return predictor
 

@@ -76,8 +76,8 @@ def test_arithmetic_that_a_processor_imitates_is_said_before_it_takes_hours(
 ):
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
     monkeypatch.setattr("pipelines.cse.targets_of", lambda *_: None)
-    spec = SimpleNamespace(crop_side=0)
-    monkeypatch.setattr("pipelines.cse.start_of", lambda *_: SimpleNamespace(spec=spec))
+    network = SimpleNamespace(spec=SimpleNamespace(crop_side=0))
+    monkeypatch.setattr("pipelines.cse.start_of", lambda *_: (network, {}))
     monkeypatch.setattr("pipelines.cse.train", lambda *_: pytest.fail("enough"))
     said = []
     with pytest.raises(pytest.fail.Exception, match="enough"):
