@@ -26,6 +26,7 @@ def findings(monkeypatch):
     return put
 
 
+@pytest.mark.slow
 def test_this_environment_is_complete():
     result = run("--json")
     found = json.loads(result.stdout)

@@ -129,6 +129,7 @@ def test_a_body_of_ones_own(package, tmp_path):
     assert (tmp_path / "model" / "model.pt").is_file()
 
 
+@pytest.mark.slow
 def test_unknown_names_and_missing_packages(package, photos, tmp_path):
     words = ["--category", "dog", "--path", photos / "captions.txt", "--set", "overlays=0", "--out", tmp_path / "run"]
     finished = run(package, "dp3d_data", "extract", *words, "--dataset", "caption")

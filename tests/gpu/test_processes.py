@@ -40,6 +40,7 @@ Path(sys.argv[1], "done").touch()
 """
 
 
+@pytest.mark.slow
 @ANYWHERE
 def test_messages_of_one_process(device, tmp_path):
     backend = "nccl" if device == "cuda" else "gloo"

@@ -185,6 +185,7 @@ def test_noise_is_measured_in_every_cell_and_kept(tmp_path):
     assert (tmp_path / "noise.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_models_are_trained_on_corrupted_keypoints(tmp_path):
     said: list[str] = []
     result = train_noise(base(), runs(tmp_path), levels((0.0, 0.05), (0.0,)), said.append)

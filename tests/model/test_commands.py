@@ -317,6 +317,7 @@ def test_a_training_starts_from_another_model(trained, tmp_path):
     assert with_network_of(first, own).model == first.config.model
 
 
+@pytest.mark.slow
 def test_views_are_mixed_in_with_their_truth(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
     monkeypatch.setattr("pipelines.cli.train.MIXED", 24)

@@ -104,6 +104,7 @@ def test_no_instance_is_an_error():
         evaluate_unknown({"model": Lifter(surface, preset("rigid"))}, toy_instances(surface).take([]))
 
 
+@pytest.mark.slow
 def test_shards_without_truth_are_measured_as_far_as_can_be(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
     make_shards(tmp_path / "dog", make_template("blob", *blob()), truth=False)

@@ -76,6 +76,7 @@ def test_keypoint_files_of_every_kind_hold_the_same(tmp_path, name):
     assert torch.allclose(found.keypoints[shown], instances.keypoints[shown], atol=1 / 64)
 
 
+@pytest.mark.slow
 def test_keypoints_become_files_and_one_table(tmp_path, model):
     _, instances = world(4)
     path = write_table(tmp_path / "keypoints.csv", instances)

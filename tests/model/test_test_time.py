@@ -157,6 +157,7 @@ def test_the_body_moves_to_its_mask_and_keypoints_within_the_prior():
     np.testing.assert_allclose(end.silhouette_iou, after, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_keypoints_that_are_not_trusted_do_not_pull():
     world = toy_instances(toy_surface(), 6)
     wrong = world.keypoints.clone()

@@ -266,6 +266,7 @@ def test_nothing_to_learn_is_done_at_once(tmp_path):
         assert torch.allclose(posed, surface.vertices.expand_as(posed), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_what_the_metrics_file_gets(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)

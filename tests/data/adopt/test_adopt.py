@@ -91,6 +91,7 @@ def truthful(body, noise: float, seed: int = 0) -> Known:
     return pixels.astype(np.float32), ids
 
 
+@pytest.mark.slow
 def test_renders_teach_the_field():
     body = arm()
     known = truthful(body, 0.1)

@@ -113,6 +113,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_documents_that_lie_are_corrupt_at_once(tmp_path, kind):
     path, start = written(tmp_path, document(**BAD[kind])), time.process_time()

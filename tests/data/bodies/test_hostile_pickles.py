@@ -309,6 +309,7 @@ CHANGES = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.sampled_from(PICKLES), st.lists(CHANGES, max_size=6))
 def test_mutated_pickles_neither_run_nor_hang(tmp_path_factory, raw, changes):

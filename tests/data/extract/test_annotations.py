@@ -72,6 +72,7 @@ WITH_MASKS = CASES | {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masks", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_shared_cases_of_coco(masks, tmp_path):
     folder = shared("cases/coco")

@@ -118,6 +118,7 @@ def counting(folder):
     return make
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_runs_already_is_used_and_left_alone(tmp_path):
     said, told, parts = [], [], {index: [index, index + 1] for index in range(7)}
     with cluster.connected(Executor(2)) as client:
@@ -211,6 +212,7 @@ def test_the_job_script_of_the_slurm_recipe_asks_for_a_gpu_a_job():
     assert "--nthreads 1" in script
 
 
+@pytest.mark.slow
 def test_the_process_that_only_hands_out_work_imports_no_network():
     code = """
 import sys

@@ -64,6 +64,7 @@ def assert_keypoints(row, expected, allowed=0):
     assert len(differ) <= allowed and len(expected) > 20, sorted(differ)
 
 
+@pytest.mark.slow
 def test_keypoints_of_a_chart_network(tmp_path):
     record, mat = recorded("chart"), shared("data/densepose/UV_Processed.mat")
     boxes = record["given_boxes_xyxy"]

@@ -169,6 +169,7 @@ def test_a_category_that_is_there_is_left_alone_and_another_joins_it(world, tmp_
     assert outcomes["cow"].fresh and not outcomes["dog"].fresh
 
 
+@pytest.mark.slow
 def test_failed_images_are_tried_again_for_every_category(world, tmp_path):
     folder = tmp_path / "img"
     folder.mkdir()

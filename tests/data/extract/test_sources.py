@@ -166,6 +166,7 @@ def real_results(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_real_results_of_image_785(tmp_path):
     """Distinct vertices and their mean pixels, against a reading of the same files that shares nothing with this
     project."""

@@ -118,6 +118,7 @@ def test_recognised_dogs_have_doubled_odds(embedded):
     assert scores(embedded.recognising(), person) == pytest.approx([2 * below / (1 + below)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror", [False, True])
 def test_what_is_recognised_is_matched_as_before(embedded, mirror):
     """A portrait beside a dog: one is left out, and the maps of the other stay its own."""
@@ -134,6 +135,7 @@ def test_what_is_recognised_is_matched_as_before(embedded, mirror):
         assert one.score == pytest.approx(2 * same.score / (1 + same.score))
 
 
+@pytest.mark.slow
 def test_kinds_that_it_does_not_know_keep_their_scores(embedded):
     """Cows are asked for their whole score, and nothing is dropped of them."""
     both, cow = embedded.recognising(), [embedded.class_of("cow")]

@@ -1,10 +1,13 @@
 """docs/shards.md: its Python snippets run, one after the other, on shards that lie where it says."""
 
+import pytest
+
 from tests.data.loader.samples import shards_in
 from tests.house.documents import blocks
 from tests.shared import ROOT
 
 
+@pytest.mark.slow
 def test_the_snippets_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shards_in(tmp_path / "dp3d-out" / "dog")

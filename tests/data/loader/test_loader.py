@@ -65,6 +65,7 @@ def test_threads_and_memory_change_nothing_and_epochs_differ():
     assert orders[0] == orders[1] == orders[2] and orders[0][0] != orders[0][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"threads": 2, "memory": False}, {"threads": 0}])
 def test_a_state_goes_on_with_exactly_the_rest(settings):
     settings = SMALL | settings

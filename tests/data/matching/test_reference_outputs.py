@@ -31,6 +31,7 @@ def test_closest_vertices_and_keypoints_are_those_recorded(name):
         assert_keypoints(view_of(found, len(vertices)), mask, found.vertex_ids, box)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chart", "chart_deeplab_wc2m"])
 def test_chart_keypoints_are_those_of_the_recorded_labels(name):
     """Raw answer of the second box -> charts -> body vertices -> keypoints, against the recorded labels, u and v."""

@@ -64,6 +64,7 @@ def test_one_flipped_bit_is_found_and_refused(shards, name):
             reader.split("train"), reader.split("val")
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_in_a_shard_is_named_and_training_refuses_it(shards):
     path = shards / "val-00000.parquet"
     data = path.read_bytes()

@@ -54,6 +54,7 @@ def start(root, out, when, count, workers=1, **environment):
     return subprocess.Popen(words, cwd=ROOT, env=settings, stderr=subprocess.PIPE, start_new_session=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("when", "count"), PLACES)
 def test_killed_at_a_rename_it_goes_on_to_the_same_bytes(world, tmp_path, when, count):
     root, whole = world

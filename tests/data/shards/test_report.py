@@ -72,6 +72,7 @@ def workspace(tmp_path, monkeypatch):
     return root
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_shows_what_is_there(workspace):
     runs = ["--input", str(workspace / "extract2"), "--input", str(workspace / "synth")]
     assert (
@@ -107,6 +108,7 @@ def test_the_page_stands_alone_and_shows_what_is_there(workspace):
     assert sum(address.startswith("data:") for address in parsed.addresses) >= 1 + 4 + 1 + 4
 
 
+@pytest.mark.slow
 def test_same_workspace_same_bytes(workspace):
     for name in ("a.html", "b.html"):
         assert CliRunner().invoke(main, ["report", "--out", str(workspace / name)]).exit_code == 0

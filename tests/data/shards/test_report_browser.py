@@ -144,6 +144,7 @@ def harmless(browser, path):
     return browser.run("document.body.textContent")
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text_wherever_they_stand(tmp_path, monkeypatch):
     run(tmp_path / "extract", [row(index) for index in range(40)])
     words = ["build-shards", "--input", str(tmp_path / "extract"), "--out", str(tmp_path / "shards")]

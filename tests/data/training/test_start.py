@@ -168,6 +168,7 @@ def test_only_residual_blocks_may_be_missing_from_a_network_that_grows():
         start(load_template("dog"), model="narrow-34-dl", weights="narrow-18", take="grown")
 
 
+@pytest.mark.slow
 def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):
     begun = start(ball, model="narrow-18", weights="narrow-18", take="network", category="cow")
     assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"ball"}

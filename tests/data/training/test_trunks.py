@@ -70,6 +70,7 @@ def test_a_trunk_of_caffe2_is_read_as_detectron2_reads_it(tmp_path):
         torch.testing.assert_close(ours[name], value, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("renamed", [False, True], ids=["torchvision", "R-50.pkl of detectron2"])
 def test_a_trunk_of_torchvision_says_of_a_photograph_what_torchvision_says(tmp_path, renamed):
     """It knows red, green, blue of unit spread, strides in its 3 x 3 convolutions, and is one function whoever runs
