@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ MakeChunk = Callable[[int | None, Sequence[Any], Advance, Collection[int]], None
 Load = Callable[[], MakeChunk]
 # The rows of one input; told whether it ends its process, and is not to be looked at.
 RowsOf = Callable[[Any, bool], "Rows"]
+# Where an object lies in memory, which libraries tell of it: another place in every run.
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # why an image or an instance is left out
 NOTHING_FOUND = "nothing found"
 NO_BOX = "no box"
@@ -87,7 +90,7 @@ def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: 
         message = message.removeprefix(f"{error.path}: ")
     if instance_id is not None:
         message = f"{instance_id}: {message}"
-    told = {"stage": stage, "error": name, "message": message or name}
+    told = {"stage": stage, "error": name, "message": ADDRESS.sub("", message) or name}
     return {"image_id": record.image_id, "path": record.path} | told
 
 
