@@ -17,6 +17,7 @@ from dp3d_data.synthesis.environments import (
     FLASHES,
     TOWARD,
     Light,
+    _looked_up,
     _sphere,
     irradiance,
     panorama,
@@ -193,5 +194,30 @@ def test_random_light_stands_above_or_at_the_camera():
     assert heights.min() > np.sin(np.radians(9)) and heights.max() < np.sin(np.radians(86))
     around = suns[~flash] @ view[:, :2]
     assert all((np.abs(around[:, axis].mean()) < 0.1) for axis in (0, 1))
+    colours = np.stack([light.sun_colour for light in lights])
+    np.testing.assert_allclose(colours[:, 0] + colours[:, 2], 2 * colours[:, 1])  # warm or cold
     ambient = np.stack([light.ambient[:, 3, 3] for light in lights])
     assert (ambient > 0).all() and 0.2 < ambient.mean() < 0.6
+
+
+def test_light_along_rays_lies_between_pixels():
+    """At the middles of pixels it is theirs, between two the mean of both, also where the panorama closes."""
+    picture = np.random.default_rng(0).uniform(size=(6, 12, 3))
+    polar = (np.arange(6)[:, None] + 0.5) * np.pi / 6
+    azimuth = np.pi - (np.arange(12) + 0.5) * np.pi / 6
+
+    def along(polar, azimuth):
+        axes = np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar) + 0 * azimuth
+        return _looked_up(picture, np.stack(axes, axis=2))
+
+    np.testing.assert_allclose(along(polar, azimuth), picture, atol=1e-9)
+    beside, below = (picture + np.roll(picture, -1, axis=1)) / 2, (picture[:-1] + picture[1:]) / 2
+    np.testing.assert_allclose(along(polar, azimuth - np.pi / 12), beside, atol=1e-9)
+    np.testing.assert_allclose(along(polar[:-1] + np.pi / 12, azimuth), below, atol=1e-9)
+    np.testing.assert_allclose(along(0 * polar + 1e-6, azimuth)[0], picture[0], atol=1e-9)
+
+
+def test_the_brightest_place_is_white_and_the_dark_is_black():
+    view = view_rotation(0.3, 0.2, 0.0)
+    bright, dark = (place_view(np.random.default_rng(2), np.full((16, 32, 3), value), view, 32) for value in (1e3, 0.0))
+    assert bright.max() == 1 and np.median(bright) == 1 and not dark.any()
