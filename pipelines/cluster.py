@@ -110,9 +110,14 @@ def _ended(cluster: SpecCluster) -> Iterator[SpecCluster]:
 
 
 def _client(cluster: Any) -> Client:
+    # At hand also where it cannot start: left to the garbage collector it closes itself at any time, and waits for ever
+    # where that is within Dask's own lock.
+    client = Client.__new__(Client)
     try:
-        return Client(cluster, timeout=CONNECT_SECONDS)
+        client.__init__(cluster, timeout=CONNECT_SECONDS)  # type: ignore[misc]
+        return client
     except (OSError, ValueError) as error:
+        client.close()
         got, hint = f"{cluster}: {error}", f"start one: dask scheduler, and on each machine: {START}"
         raise UsageError("no Dask scheduler answers", got=got, expected="tcp://HOST:8786", hint=hint) from error
 

@@ -1,6 +1,7 @@
 """Worker processes: a lost one ends the run with a clear error, the choice of their number, and clusters by address or
 fingerprint."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from functools import partial
 
 import dask
 import pytest
+from distributed import Client
 
 import pipelines.cluster as cluster
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, TemplateError, UsageError, WorkerLost
@@ -144,6 +146,8 @@ def test_an_address_where_nobody_answers(monkeypatch):
     for address in ("tcp://127.0.0.1:1", "nonsense"):
         with pytest.raises(UsageError, match=r"no Dask scheduler answers(.|\n)*dask worker ADDRESS"):
             make_chunks(fatal, {0: [1]}, Executor(0, scheduler=address), lambda *_: None, lambda _: None)
+    clients = [one for one in gc.get_objects() if type(one) is Client]
+    assert {client.status for client in clients} <= {"closed"}  # an open one closes itself at any time, and may hang
 
 
 def test_shipped_recipes_are_read_and_name_their_kind():
