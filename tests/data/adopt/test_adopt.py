@@ -139,7 +139,10 @@ def test_the_husky_is_adopted_from_twelve_landmarks_and_works(tmp_path):
     predictor = load_predictor("", out, category="dog")
     body = load_template("rex")
     assert predictor.template_hash == body.content_hash == load_template(mesh).content_hash
-    vertices = predictor.vertex_embeddings(predictor.class_of("dog"))
+    embedded, kind = load_predictor("", "", category="dog"), predictor.class_of("dog")
+    others = set(embedded.spec.mesh_sizes) - {embedded.mesh_of[kind]}
+    assert set(predictor.spec.mesh_sizes) == others | {predictor.mesh_of[kind]}  # its own mesh goes, all else stays
+    vertices = predictor.vertex_embeddings(kind)
     assert vertices.shape == (962, 16) and np.allclose(np.linalg.norm(vertices, axis=1), 1, atol=1e-3)
     assert CliRunner().invoke(template, ["adopt", str(mesh), "--name", "rex", "--landmarks", str(HUSKY)]).exit_code == 2
 

@@ -40,7 +40,12 @@ def test_nothing_zero_and_one_point_are_empty():
     with pytest.raises(TemplateError, match="all vertices are zero"):
         check_mesh(0 * VERTICES, FACES)
     with pytest.raises(TemplateError, match="in one point"):
-        check_mesh(0 * VERTICES + 2, FACES)
+        check_mesh(0 * VERTICES + [1.0, 2.0, 3.0], FACES)
+
+
+def test_as_many_vertices_as_may_be_are_enough(monkeypatch):
+    monkeypatch.setattr("dp3d_data.geometry.template.MOST_VERTICES", len(VERTICES))
+    assert check_mesh(VERTICES, FACES) == []
 
 
 def test_too_many_vertices_are_refused_before_the_work():
