@@ -25,7 +25,7 @@ def main() -> None:
             "--path",
             config.path,
             "--body",
-            config.model.body[0],
+            config.body[0],
             "--workers",
             "2",
         ]

@@ -1,9 +1,15 @@
 """Lessons that a linter cannot express."""
 
 import ast
+import builtins
+import importlib
 import re
+import symtable
+
+import pytest
 
 from tests.house.source_tree import calls, modules, short, texts, tree
+from tests.shared import ROOT
 
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools", "stuff"}
 THIS = "tests/house/test_lessons.py"
@@ -21,6 +27,28 @@ def test_every_module_says_what_it_is():
         if tree(path).body and not first.endswith((".", ":")):
             wrong.append(short(path))
     assert not wrong, wrong
+
+
+def test_every_name_is_defined():
+    """The linter cannot look: jaxtyping writes shapes as strings, in which it sees names."""
+    always, wrong = {*dir(builtins), "__file__", "__name__", "__doc__"}, []
+    for path in modules("dp3d_data", "dp3d_model", "pipelines", "scripts", "tests"):
+        tables = [symtable.symtable(path.read_text(encoding="utf-8"), str(path), "exec")]
+        for table in tables:
+            tables += table.get_children()
+        made = [one for table in tables for one in table.get_symbols() if table is tables[0] or one.is_global()]
+        known = {one.get_name() for one in made if one.is_assigned() or one.is_imported() or one.is_namespace()}
+        for table in tables:
+            names = {one.get_name() for one in table.get_symbols() if one.is_referenced() and one.is_global()}
+            wrong += [f"{short(path)}: {table.get_name()}: {name}" for name in names - known - always]
+    assert not wrong, wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "bench").glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_can_be_loaded(path):
+    """Nothing but this runs them where the code that they measure is changed."""
+    assert importlib.import_module(f"tests.bench.{path.stem}").__doc__
 
 
 def test_no_path_of_a_machine():
