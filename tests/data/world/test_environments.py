@@ -181,6 +181,16 @@ def test_shadows_and_openness_of_a_plate_under_a_roof():
     assert middle[4] == pytest.approx(0.35 * corner[4], abs=1e-5)
 
 
+def test_a_wall_that_faces_the_camera_is_more_open_than_its_back():
+    corners = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    up = np.array([0.0, -1, 0])
+    light, open_by_side = Light(up, np.ones(3), ROUND, up), {}
+    for faces in ([[0, 1, 2], [0, 2, 3]], [[0, 2, 1], [0, 3, 2]]):
+        shading = vertex_shading(RayScene(corners, np.array(faces)), light)
+        open_by_side[bool(shading[0, 2] < 0)] = shading[:, 4]
+    assert (open_by_side[True] > open_by_side[False] + 0.1).all()
+
+
 def test_random_light_stands_above_or_at_the_camera():
     view = view_rotation(0.7, 0.3, 0.1)
     lights = [random_light(np.random.default_rng(seed), view) for seed in range(400)]
