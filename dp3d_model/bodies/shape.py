@@ -75,6 +75,8 @@ class Body(nn.Module):
 
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         """The shapes of N instances; with `chosen`, K of the answer counts these template vertices only."""
+        if self.size:
+            raise NotImplementedError(f"{type(self).__name__} takes {self.size} numbers and has no forward")
         rest = self.vertices if chosen is None else self.vertices[chosen]
         return displaced(rest, rest.expand(len(numbers), -1, -1))
 

@@ -81,8 +81,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
 
     Raises:
         InputMissing: no such file.
-        CheckpointError: not a model file.
-        CheckpointError: its weights do not fit its own settings.
+        CheckpointError: not a model file, or its weights do not fit its own settings.
     """
     content = read_content(path, "model")
     name, content_hash, unit, factor = (content["template"][key] for key in TEMPLATE_KINDS)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dp3d_data.errors import TemplateError
-from dp3d_model.bodies import BODIES, make_body
+from dp3d_model.bodies import BODIES, Body, make_body
 from dp3d_model.bodies.shape import blend, first_parts, fit_linear, motions_about, part_centres, pose, shaped
 from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import spread_seeds
@@ -50,6 +50,15 @@ def test_every_body_keeps_the_contract(name):
     if body.size:
         shape.posed.square().sum().backward()
         assert numbers.grad.isfinite().all() and numbers.grad.any()
+
+
+def test_a_body_that_takes_numbers_and_has_no_forward_is_not_taken_for_the_rigid_one():
+    class Forgotten(Body):
+        size = 3
+
+    body = Forgotten(toy_surface(), tiny({"model.body": "rigid"}))
+    with pytest.raises(NotImplementedError, match="Forgotten takes 3 numbers and has no forward"):
+        body(torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize("name", BODIES)
